@@ -1,0 +1,59 @@
+"""Where the arithmetic runs: device, precision and threads."""
+
+import platform
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import torch
+
+from mimia.config import ComputeSettings
+from mimia.errors import MimiaError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+
+@cache
+def accelerator(settings: ComputeSettings) -> "Accelerator":
+    """Give the process's `Accelerator`: one process, one device.
+
+    Raises:
+        MimiaError: The device that was asked for is not there, or mimia was started by a launcher of several
+            processes.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    made = Accelerator(
+        cpu=settings.device == "cpu",
+        mixed_precision="bf16" if settings.precision == "bf16" else "no",
+    )
+    if made.num_processes > 1:
+        raise MimiaError("mimia runs as one process: start it without torchrun or accelerate launch.")
+    if settings.device not in ("auto", made.device.type):
+        raise MimiaError(
+            f"There is no {settings.device} device here, only {made.device.type}: pass --device auto."
+        )
+    return made
+
+
+def hardware(settings: ComputeSettings) -> dict[str, str | int]:
+    """Describe what a result was computed on; the number of threads decides over the last bits."""
+    device = accelerator(settings).device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+    return {
+        "device": device.type,
+        "name": name,
+        "precision": settings.precision,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    packages = ("mimia", "torch", "numpy", "scikit-learn", "scipy", "accelerate", "pillow")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}

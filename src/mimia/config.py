@@ -1,0 +1,195 @@
+"""Typed settings: everything that decides over the result of a command, in one value.
+
+A TOML file may hold any of them; a flag on the command line overrides a key of the file.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+Augmentation = Literal["none", "flip", "crop"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(_Frozen):
+    """Where the images come from."""
+
+    source: str = Field(
+        "digits",
+        description="one source for all sides: 'digits' (built in), a folder of images, a parquet file, "
+        "or anything that datasets.load_dataset opens (NAME or NAME:SPLIT)",
+    )
+    members: str | None = Field(None, description="source of the members, instead of 'source'")
+    nonmembers: str | None = Field(None, description="source of the non-members")
+    reference: str | None = Field(
+        None, description="source of the images for the shadows; default: taken from the non-members"
+    )
+    image_size: PositiveInt | None = Field(
+        None,
+        description="side in pixels to which images are brought (shorter side, centre crop); "
+        "default: the size of the target, or else of the images",
+    )
+
+
+class SplitSettings(_Frozen):
+    """How many images each side gets; what is not given follows from the number of images."""
+
+    n_members: PositiveInt | None = Field(None, description="members of the target")
+    n_nonmembers: PositiveInt | None = Field(None, description="non-members to tell them from")
+    shadow_size: PositiveInt | None = Field(
+        None, description="images that each shadow is trained on; default: as many as the target"
+    )
+    n_holdout: PositiveInt | None = Field(
+        None, description="known non-members that no model sees: for thresholds and p-values"
+    )
+    seed: int = Field(0, description="seed of the draw")
+
+
+class Recipe(_Frozen):
+    """How a MIM model is pre-trained (He et al., arXiv 2111.06377, appendix A.1)."""
+
+    preset: str = Field(description="named recipe that the other keys of this table change")
+    size: Literal["nano", "micro", "tiny", "small", "base", "large", "huge"] = Field(
+        description="size of the model"
+    )
+    patch_size: PositiveInt = Field(description="side of a patch in pixels")
+    mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that is masked")
+    patch_normalised: bool = Field(
+        False, description="predict patches normalised by their own mean and variance"
+    )
+    epochs: PositiveInt = Field(description="passes over the images")
+    batch_size: PositiveInt = Field(description="images a step")
+    base_learning_rate: float = Field(
+        gt=0, description="learning rate for a batch of 256; scaled in proportion to the batch"
+    )
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising rate")
+    weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
+    betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
+    augmentation: Augmentation = Field(
+        "none", description="'none', 'flip', or 'crop' (random resized crop and flip)"
+    )
+    seed: int = Field(0, description="seed of the target's training; shadows follow from it")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_preset(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "preset" in values:
+            if values["preset"] not in RECIPES:
+                raise ValueError(
+                    f"there is no recipe {values['preset']!r}: choose one of {', '.join(RECIPES)}"
+                )
+            return RECIPES[values["preset"]] | values
+        return values
+
+
+_IMAGENET: dict[str, Any] = {
+    "patch_size": 16,
+    "epochs": 800,
+    "batch_size": 4096,
+    "base_learning_rate": 1.5e-4,
+    "augmentation": "crop",
+}
+RECIPES: dict[str, dict[str, Any]] = {
+    "mae-nano": {
+        "size": "nano",
+        "patch_size": 2,
+        "epochs": 600,
+        "batch_size": 100,
+        "base_learning_rate": 4e-3,
+    },
+    "mae-micro": {
+        "size": "micro",
+        "patch_size": 4,
+        "epochs": 400,
+        "batch_size": 100,
+        "base_learning_rate": 4e-3,
+    },
+    "mae-tiny": {
+        "size": "tiny",
+        "patch_size": 4,
+        "epochs": 800,
+        "batch_size": 256,
+        "base_learning_rate": 1.5e-3,
+        "augmentation": "crop",
+    },
+    "mae-small": _IMAGENET | {"size": "small"},
+    "mae-base": _IMAGENET | {"size": "base"},
+    "mae-large": _IMAGENET | {"size": "large"},
+    "mae-huge": _IMAGENET | {"size": "huge", "patch_size": 14},
+}
+
+
+class ShadowSettings(_Frozen):
+    """The reference models that the auditor trains."""
+
+    count: PositiveInt = Field(2, description="models, in pairs on complementary halves")
+
+
+class SignalSettings(_Frozen):
+    """What is measured of each image."""
+
+    draws: PositiveInt = Field(16, description="masks for each image")
+    seed: int = Field(0, description="seed of the masks, equal for target and shadows")
+    batch_size: PositiveInt = Field(512, description="masked images in one forward pass")
+
+
+class AttackSettings(_Frozen):
+    """Which attacks are run."""
+
+    names: tuple[str, ...] = Field(("threshold", "calibrated"), description="attacks to run")
+
+
+class EvaluationSettings(_Frozen):
+    """How sure the figures are."""
+
+    resamples: PositiveInt = Field(2000, description="bootstrap resamples for the ROC area")
+    false_discovery_rate: float = Field(
+        0.1, gt=0, lt=1, description="bound on the share of false entries in a list of members"
+    )
+    seed: int = Field(0, description="seed of bootstrap and cross-validation")
+
+
+class ComputeSettings(_Frozen):
+    """Where the arithmetic runs."""
+
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field("auto", description="device")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 is faster where the processor knows it"
+    )
+    threads: PositiveInt | None = Field(None, description="threads; default: what torch takes")
+
+
+class Settings(BaseSettings):
+    """All settings of one audit."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    target: str | None = Field(
+        None, description="checkpoint directory of the target; default: one is trained here"
+    )
+    store: str = Field(
+        default_factory=lambda: str(user_cache_path("mimia")),
+        description="where results are kept: a directory or an fsspec URL",
+    )
+    out: Path | None = Field(
+        None, description="directory of the report; default: a new one under mimia-runs"
+    )
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    recipe: Recipe
+    shadows: ShadowSettings = ShadowSettings()
+    signals: SignalSettings = SignalSettings()
+    attacks: AttackSettings = AttackSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    compute: ComputeSettings = ComputeSettings()

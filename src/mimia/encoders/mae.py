@@ -1,0 +1,191 @@
+"""Masked autoencoder with a ViT (He et al., arXiv 2111.06377), parameter names of the official code."""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict
+from torch import Tensor, nn
+
+from mimia.encoders.base import ModelSpec
+from mimia.encoders.vit import LAYER_NORM_EPS, Block, PatchEmbed, sincos_positions
+
+PATCH_VARIANCE_EPS = 1e-6
+
+
+class Architecture(BaseModel):
+    """Width, depth and heads of an encoder and its decoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    width: int
+    depth: int
+    heads: int
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+
+
+SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
+
+SIZES: dict[SizeName, Architecture] = {
+    name: Architecture(
+        width=width,
+        depth=depth,
+        heads=heads,
+        decoder_width=decoder_width,
+        decoder_depth=decoder_depth,
+        decoder_heads=decoder_heads,
+    )
+    for name, width, depth, heads, decoder_width, decoder_depth, decoder_heads in (
+        ("nano", 64, 3, 4, 32, 1, 4),  # 8-pixel digits
+        ("micro", 128, 4, 4, 64, 1, 4),  # 32-pixel images on a CPU
+        ("tiny", 192, 12, 3, 192, 4, 3),
+        ("small", 384, 12, 6, 256, 4, 8),
+        ("base", 768, 12, 12, 512, 8, 16),  # from here on as in the paper
+        ("large", 1024, 24, 16, 512, 8, 16),
+        ("huge", 1280, 32, 16, 512, 8, 16),
+    )
+}
+
+
+class Mae(nn.Module):
+    """A masked autoencoder; a `Reconstructor`.
+
+    Args:
+        spec: Images, masking and target space.
+        architecture: Sizes of encoder and decoder.
+        generator: Source of the initial weights; without it they are left for a checkpoint to fill.
+    """
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        architecture: Architecture,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.spec = spec
+        self.architecture = architecture
+        width, decoder_width = architecture.width, architecture.decoder_width
+        self.patch_embed = PatchEmbed(spec.patch_size, spec.channels, width)
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embed = nn.Parameter(sincos_positions(width, spec.grid), requires_grad=False)
+        self.blocks = nn.ModuleList(
+            Block(width, architecture.heads) for _ in range(architecture.depth)
+        )
+        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.decoder_embed = nn.Linear(width, decoder_width)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
+        self.decoder_pos_embed = nn.Parameter(
+            sincos_positions(decoder_width, spec.grid), requires_grad=False
+        )
+        self.decoder_blocks = nn.ModuleList(
+            Block(decoder_width, architecture.decoder_heads)
+            for _ in range(architecture.decoder_depth)
+        )
+        self.decoder_norm = nn.LayerNorm(decoder_width, eps=LAYER_NORM_EPS)
+        self.decoder_pred = nn.Linear(decoder_width, spec.patch_size**2 * spec.channels)
+        if generator is not None:
+            self._initialise(generator)
+
+    def _initialise(self, generator: torch.Generator) -> None:
+        """Xavier-uniform matrices (the patch embedding as one), zero biases, normal(.02) tokens."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear | nn.Conv2d):
+                matrix = module.weight.view(module.weight.shape[0], -1)
+                nn.init.xavier_uniform_(matrix, generator=generator)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.cls_token, std=0.02, generator=generator)
+        nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+
+    def loss(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Training loss: the mean of the per-image distances; a scalar.
+
+        The masks must have the number of visible patches of `spec`; it is not checked here, because that would
+        make a training step wait for the device.
+        """
+        return self._distances(images, masks, self.spec.visible).mean()
+
+    def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the visible patches: (B, K, visible, D), without the class token."""
+        encoded, _ = self._encode(self.spec.normalise(images), masks, _visible(masks))
+        return encoded[:, 1:].unflatten(0, masks.shape[:2])
+
+    def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Predict all patches in the model's target space: (B, K, L, p*p*C)."""
+        return self._reconstruct(self.spec.normalise(images), masks, _visible(masks))
+
+    def distances(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Mean squared error over the masked patches, in the model's target space: (B, K)."""
+        return self._distances(images, masks, _visible(masks))
+
+    def target(self, images: Tensor) -> Tensor:
+        """Give what the model is trained to predict, in its target space: (B, L, p*p*C)."""
+        patches = patchify(self.spec.normalise(images), self.spec.patch_size)
+        if self.spec.target_space == "patch-normalised":
+            mean = patches.mean(dim=-1, keepdim=True)
+            variance = patches.var(dim=-1, keepdim=True)  # unbiased, as in the official code
+            patches = (patches - mean) / (variance + PATCH_VARIANCE_EPS).sqrt()
+        return patches
+
+    def _distances(self, images: Tensor, masks: Tensor, visible: int) -> Tensor:
+        prediction = self._reconstruct(self.spec.normalise(images), masks, visible)
+        error = (prediction - self.target(images).unsqueeze(1)).square().mean(dim=-1)
+        return (error * masks).sum(dim=-1) / (masks.shape[-1] - visible)
+
+    def _reconstruct(self, pixels: Tensor, masks: Tensor, visible: int) -> Tensor:
+        encoded, restore = self._encode(pixels, masks, visible)
+        encoded = self.decoder_embed(encoded)
+        hidden = self.mask_token.expand(len(encoded), masks.shape[-1] - visible, -1)
+        hidden = hidden.to(encoded.dtype)
+        patches = torch.cat([encoded[:, 1:], hidden], dim=1)
+        patches = patches.gather(1, restore.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+        x = torch.cat([encoded[:, :1], patches], dim=1) + self.decoder_pos_embed
+        for block in self.decoder_blocks:
+            x = block(x)
+        prediction = self.decoder_pred(self.decoder_norm(x))[:, 1:]
+        return prediction.unflatten(0, masks.shape[:2]).float()
+
+    def _encode(self, pixels: Tensor, masks: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+        """Encode the class token and the visible patches, and say how to put patches back in order.
+
+        Returns:
+            Tokens, (B*K, 1 + visible, D), and the place of each patch among visible-then-masked, (B*K, L).
+        """
+        patches = self.patch_embed(pixels) + self.pos_embed[:, 1:]
+        order = masks.flatten(0, 1).to(torch.uint8).argsort(dim=-1, stable=True)
+        kept = order[:, :visible].unflatten(0, masks.shape[:2]).flatten(1)  # (B, K*visible)
+        x = patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
+        x = x.view(-1, visible, x.shape[-1])
+        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
+        x = torch.cat([cls_token.to(x.dtype), x], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x), order.argsort(dim=-1)
+
+
+def patchify(pixels: Tensor, patch_size: int) -> Tensor:
+    """Cut images into flat patches: (B, C, H, W) -> (B, L, p*p*C), values in the order (p, q, c)."""
+    batch, channels, height, width = pixels.shape
+    rows, columns = height // patch_size, width // patch_size
+    blocks = pixels.view(batch, channels, rows, patch_size, columns, patch_size)
+    return blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+
+
+def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
+    """Undo `patchify` for a square grid: (B, L, p*p*C) -> (B, C, H, W)."""
+    batch, tokens, _ = patches.shape
+    grid = int(tokens**0.5)
+    blocks = patches.view(batch, grid, grid, patch_size, patch_size, channels)
+    size = grid * patch_size
+    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, size, size)
+
+
+def _visible(masks: Tensor) -> int:
+    """Count the visible patches of a row, which must be equal in all rows."""
+    counts = (~masks).sum(dim=-1)
+    visible = int(counts.flatten()[0])
+    if bool((counts != visible).any()):
+        raise ValueError("all masks of a batch must leave the same number of patches visible")
+    return visible
