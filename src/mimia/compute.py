@@ -35,9 +35,7 @@ def accelerator(settings: ComputeSettings) -> "Accelerator":
     if made.num_processes > 1:
         raise MimiaError("mimia runs as one process: start it without torchrun or accelerate launch.")
     if settings.device not in ("auto", made.device.type):
-        raise MimiaError(
-            f"There is no {settings.device} device here, only {made.device.type}: pass --device auto."
-        )
+        raise MimiaError(f"There is no {settings.device} device here, only {made.device.type}: pass --device auto.")
     return made
 
 

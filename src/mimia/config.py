@@ -1,19 +1,31 @@
 """Typed settings: everything that decides over the result of a command, in one value.
 
-A TOML file may hold any of them; a flag on the command line overrides a key of the file.
+A TOML file may hold any of them; a flag on the command line overrides a key of the file. Nothing is read from
+environment variables, so that a file and a command line say all.
 """
 
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from mimia.errors import MimiaError
 
 Augmentation = Literal["none", "flip", "crop"]
 
@@ -60,14 +72,10 @@ class Recipe(_Frozen):
     """How a MIM model is pre-trained (He et al., arXiv 2111.06377, appendix A.1)."""
 
     preset: str = Field(description="named recipe that the other keys of this table change")
-    size: Literal["nano", "micro", "tiny", "small", "base", "large", "huge"] = Field(
-        description="size of the model"
-    )
+    size: Literal["nano", "micro", "tiny", "small", "base", "large", "huge"] = Field(description="size of the model")
     patch_size: PositiveInt = Field(description="side of a patch in pixels")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that is masked")
-    patch_normalised: bool = Field(
-        False, description="predict patches normalised by their own mean and variance"
-    )
+    patch_normalised: bool = Field(False, description="predict patches normalised by their own mean and variance")
     epochs: PositiveInt = Field(description="passes over the images")
     batch_size: PositiveInt = Field(description="images a step")
     base_learning_rate: float = Field(
@@ -76,9 +84,7 @@ class Recipe(_Frozen):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
     betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
-    augmentation: Augmentation = Field(
-        "none", description="'none', 'flip', or 'crop' (random resized crop and flip)"
-    )
+    augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
     seed: int = Field(0, description="seed of the target's training; shadows follow from it")
 
     @model_validator(mode="before")
@@ -86,9 +92,7 @@ class Recipe(_Frozen):
     def _start_from_preset(cls, values: Any) -> Any:
         if isinstance(values, dict) and "preset" in values:
             if values["preset"] not in RECIPES:
-                raise ValueError(
-                    f"there is no recipe {values['preset']!r}: choose one of {', '.join(RECIPES)}"
-                )
+                raise ValueError(f"there is no recipe {values['preset']!r}: choose one of {', '.join(RECIPES)}")
             return RECIPES[values["preset"]] | values
         return values
 
@@ -164,9 +168,7 @@ class ComputeSettings(_Frozen):
     """Where the arithmetic runs."""
 
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field("auto", description="device")
-    precision: Literal["fp32", "bf16"] = Field(
-        "fp32", description="bf16 is faster where the processor knows it"
-    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is faster where the processor knows it")
     threads: PositiveInt | None = Field(None, description="threads; default: what torch takes")
 
 
@@ -175,16 +177,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    target: str | None = Field(
-        None, description="checkpoint directory of the target; default: one is trained here"
-    )
+    target: str | None = Field(None, description="checkpoint directory of the target; default: one is trained here")
     store: str = Field(
         default_factory=lambda: str(user_cache_path("mimia")),
         description="where results are kept: a directory or an fsspec URL",
     )
-    out: Path | None = Field(
-        None, description="directory of the report; default: a new one under mimia-runs"
-    )
+    out: Path | None = Field(None, description="directory of the report; default: a new one under mimia-runs")
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     recipe: Recipe
@@ -193,3 +191,57 @@ class Settings(BaseSettings):
     attacks: AttackSettings = AttackSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     compute: ComputeSettings = ComputeSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Take the recipe that suits the data, where none is named."""
+        data = DataSettings.model_validate(values.get("data", {}))
+        sources = {data.members, data.nonmembers, data.reference, data.source} - {None}
+        recipe = values.get("recipe", {})
+        if isinstance(recipe, dict) and "preset" not in recipe:
+            preset = "mae-nano" if sources == {"digits"} else "mae-micro"
+            values = values | {"recipe": recipe | {"preset": preset}}
+        return values
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the values given, then the TOML file of `read_settings`; no environment variables."""
+        return (init_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def read_settings(file: Path | None, values: Mapping[str, Any]) -> Settings:
+    """Read settings from a TOML file, overridden by values.
+
+    Args:
+        file: TOML file, or None for the defaults.
+        values: Nested values that win over the file's.
+
+    Raises:
+        MimiaError: The file cannot be read, or a key or value is wrong.
+
+    >>> read_settings(None, {"recipe": {"epochs": 5}}).recipe.preset
+    'mae-nano'
+    """
+    if file is not None and not file.is_file():
+        raise MimiaError(f"There is no settings file {file}: `mimia init` writes one.")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return FromFile(**values)
+    except tomllib.TOMLDecodeError as error:
+        raise MimiaError(f"{file} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        message = first["msg"].removeprefix("Value error, ")
+        raise MimiaError(f"Setting {where}: {message} (given: {first['input']!r}).") from error

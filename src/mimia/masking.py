@@ -57,9 +57,7 @@ def random_masks(ids: Ids, draws: int, tokens: int, mask_ratio: float, seed: int
     return ranks >= visible_count(tokens, mask_ratio)
 
 
-def draw_random_masks(
-    batch: int, tokens: int, mask_ratio: float, generator: torch.Generator
-) -> Tensor:
+def draw_random_masks(batch: int, tokens: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
     """One random mask for each image of a training batch, from the generator and on its device.
 
     Returns:

@@ -44,9 +44,7 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.location!r})"
 
-    def make(
-        self, kind: str, settings: Mapping[str, Any], build: Callable[[Path], None]
-    ) -> Path:
+    def make(self, kind: str, settings: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """Give the directory of an artifact; build it first if the store does not have it.
 
         Args:
@@ -119,7 +117,5 @@ def _clear_disk_errors(location: str) -> Iterator[None]:
                 "again, or choose another place with --store."
             ) from error
         if error.errno in (errno.EACCES, errno.EROFS) and error.filename is not None:
-            raise MimiaError(
-                f"The store {location} cannot be written: choose another place with --store."
-            ) from error
+            raise MimiaError(f"The store {location} cannot be written: choose another place with --store.") from error
         raise

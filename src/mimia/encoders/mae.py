@@ -27,8 +27,11 @@ class Architecture(BaseModel):
 
 SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
 
-SIZES: dict[SizeName, Architecture] = {
-    name: Architecture(
+
+def _architecture(encoder: tuple[int, int, int], decoder: tuple[int, int, int]) -> Architecture:
+    width, depth, heads = encoder
+    decoder_width, decoder_depth, decoder_heads = decoder
+    return Architecture(
         width=width,
         depth=depth,
         heads=heads,
@@ -36,15 +39,16 @@ SIZES: dict[SizeName, Architecture] = {
         decoder_depth=decoder_depth,
         decoder_heads=decoder_heads,
     )
-    for name, width, depth, heads, decoder_width, decoder_depth, decoder_heads in (
-        ("nano", 64, 3, 4, 32, 1, 4),  # 8-pixel digits
-        ("micro", 128, 4, 4, 64, 1, 4),  # 32-pixel images on a CPU
-        ("tiny", 192, 12, 3, 192, 4, 3),
-        ("small", 384, 12, 6, 256, 4, 8),
-        ("base", 768, 12, 12, 512, 8, 16),  # from here on as in the paper
-        ("large", 1024, 24, 16, 512, 8, 16),
-        ("huge", 1280, 32, 16, 512, 8, 16),
-    )
+
+
+SIZES: dict[SizeName, Architecture] = {  # width, depth and heads of encoder and decoder
+    "nano": _architecture((64, 3, 4), (32, 1, 4)),  # for digits of 8 pixels
+    "micro": _architecture((128, 4, 4), (64, 1, 4)),  # for images of 32 pixels on a CPU
+    "tiny": _architecture((192, 12, 3), (192, 4, 3)),
+    "small": _architecture((384, 12, 6), (256, 4, 8)),
+    "base": _architecture((768, 12, 12), (512, 8, 16)),  # from here on as in the paper
+    "large": _architecture((1024, 24, 16), (512, 8, 16)),
+    "huge": _architecture((1280, 32, 16), (512, 8, 16)),
 }
 
 
@@ -70,18 +74,13 @@ class Mae(nn.Module):
         self.patch_embed = PatchEmbed(spec.patch_size, spec.channels, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(sincos_positions(width, spec.grid), requires_grad=False)
-        self.blocks = nn.ModuleList(
-            Block(width, architecture.heads) for _ in range(architecture.depth)
-        )
+        self.blocks = nn.ModuleList(Block(width, architecture.heads) for _ in range(architecture.depth))
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
         self.decoder_embed = nn.Linear(width, decoder_width)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
-        self.decoder_pos_embed = nn.Parameter(
-            sincos_positions(decoder_width, spec.grid), requires_grad=False
-        )
+        self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, spec.grid), requires_grad=False)
         self.decoder_blocks = nn.ModuleList(
-            Block(decoder_width, architecture.decoder_heads)
-            for _ in range(architecture.decoder_depth)
+            Block(decoder_width, architecture.decoder_heads) for _ in range(architecture.decoder_depth)
         )
         self.decoder_norm = nn.LayerNorm(decoder_width, eps=LAYER_NORM_EPS)
         self.decoder_pred = nn.Linear(decoder_width, spec.patch_size**2 * spec.channels)
@@ -110,7 +109,7 @@ class Mae(nn.Module):
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
         """Encode the visible patches: (B, K, visible, D), without the class token."""
         encoded, _ = self._encode(self.spec.normalise(images), masks, _visible(masks))
-        return encoded[:, 1:].unflatten(0, masks.shape[:2])
+        return encoded[:, 1:].reshape(*masks.shape[:2], -1, encoded.shape[-1])
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches in the model's target space: (B, K, L, p*p*C)."""
@@ -144,8 +143,8 @@ class Mae(nn.Module):
         x = torch.cat([encoded[:, :1], patches], dim=1) + self.decoder_pos_embed
         for block in self.decoder_blocks:
             x = block(x)
-        prediction = self.decoder_pred(self.decoder_norm(x))[:, 1:]
-        return prediction.unflatten(0, masks.shape[:2]).float()
+        prediction: Tensor = self.decoder_pred(self.decoder_norm(x))[:, 1:]
+        return prediction.reshape(*masks.shape, -1).float()
 
     def _encode(self, pixels: Tensor, masks: Tensor, visible: int) -> tuple[Tensor, Tensor]:
         """Encode the class token and the visible patches, and say how to put patches back in order.
@@ -153,9 +152,9 @@ class Mae(nn.Module):
         Returns:
             Tokens, (B*K, 1 + visible, D), and the place of each patch among visible-then-masked, (B*K, L).
         """
-        patches = self.patch_embed(pixels) + self.pos_embed[:, 1:]
+        patches: Tensor = self.patch_embed(pixels) + self.pos_embed[:, 1:]
         order = masks.flatten(0, 1).to(torch.uint8).argsort(dim=-1, stable=True)
-        kept = order[:, :visible].unflatten(0, masks.shape[:2]).flatten(1)  # (B, K*visible)
+        kept = order[:, :visible].reshape(len(patches), -1)  # (B, K*visible)
         x = patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         x = x.view(-1, visible, x.shape[-1])
         cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)

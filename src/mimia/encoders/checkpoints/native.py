@@ -1,0 +1,141 @@
+"""mimia's own checkpoint directory: weights, what the model is, and how it came about.
+
+``model.safetensors`` has the parameter names of the official MAE; ``config.json`` the `ModelSpec` and the
+`Architecture`; ``training.json`` the recipe, the loss curve, versions and hardware.
+"""
+
+import hashlib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from mimia.config import Recipe
+from mimia.encoders.base import ModelSpec
+from mimia.encoders.mae import Architecture, Mae
+from mimia.errors import MimiaError
+from mimia.store import replacing
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+TRAINING = "training.json"
+_T = TypeVar("_T", bound=BaseModel)
+
+
+class Config(BaseModel):
+    """Content of ``config.json``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal["mimia"] = "mimia"
+    version: Literal[1] = 1
+    family: Literal["mae"] = "mae"
+    spec: ModelSpec
+    architecture: Architecture
+
+
+class Training(BaseModel):
+    """How a model came about; content of ``training.json``.
+
+    Attributes:
+        recipe: Settings of the training.
+        seed: Seed of this model; initial weights, order, masks and augmentation follow from it.
+        images: Number of training images.
+        images_fingerprint: Name of exactly these images in their order.
+        losses: Mean training loss of each epoch.
+        seconds: Time that it took, without interruptions.
+        hardware: What it ran on.
+        versions: Versions of the packages.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    seed: int
+    images: int
+    images_fingerprint: str
+    losses: tuple[float, ...]
+    seconds: float
+    hardware: dict[str, str | int]
+    versions: dict[str, str]
+
+
+def save(directory: Path, model: Mae, training: Training) -> None:
+    """Write a checkpoint directory; the weights come last, so that a directory with weights is whole."""
+    directory.mkdir(parents=True, exist_ok=True)
+    config = Config(spec=model.spec, architecture=model.architecture)
+    weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
+    with replacing(directory / CONFIG) as path:
+        path.write_text(config.model_dump_json(indent=1))
+    with replacing(directory / TRAINING) as path:
+        path.write_text(training.model_dump_json(indent=1))
+    with replacing(directory / WEIGHTS) as path:
+        save_file(weights, path)
+
+
+def load_config(directory: Path) -> Config:
+    """Read what a checkpoint directory holds, without its weights.
+
+    Raises:
+        MimiaError: It is no checkpoint directory, or one without weights.
+    """
+    for name in (CONFIG, WEIGHTS):
+        if not (directory / name).is_file():
+            raise MimiaError(
+                f"{directory} is no checkpoint of mimia: it has no {name}. Pass the directory that "
+                "`mimia pretrain` wrote."
+            )
+    return _parse(Config, directory / CONFIG)
+
+
+def load(directory: Path) -> Mae:
+    """Open a checkpoint directory; its weights are mapped, not copied, into memory.
+
+    Raises:
+        MimiaError: Something is missing, damaged or not finite.
+    """
+    config = load_config(directory)
+    try:
+        weights = load_file(directory / WEIGHTS)
+    except (SafetensorError, OSError) as error:
+        raise MimiaError(f"{directory / WEIGHTS} is damaged ({error}): copy or train it again.") from error
+    with torch.device("meta"):
+        model = Mae(config.spec, config.architecture)
+    expected = {name: value.shape for name, value in model.state_dict().items()}
+    for name in sorted(expected.keys() ^ weights.keys()):
+        state = "lacks" if name in expected else "has the unexpected"
+        raise MimiaError(f"{directory / WEIGHTS} {state} parameter {name}.")
+    for name, value in weights.items():
+        if value.shape != expected[name]:
+            raise MimiaError(
+                f"{directory / WEIGHTS}: {name} has the shape {tuple(value.shape)}, but {CONFIG} asks for "
+                f"{tuple(expected[name])}."
+            )
+        if not bool(value.isfinite().all()):
+            raise MimiaError(f"{directory / WEIGHTS}: {name} holds numbers that are not finite.")
+    model.load_state_dict(weights, assign=True)
+    model.pos_embed.requires_grad_(False)
+    model.decoder_pos_embed.requires_grad_(False)
+    return model.eval()
+
+
+def load_training(directory: Path) -> Training | None:
+    """Read how a model came about, if its directory says so."""
+    path = directory / TRAINING
+    return _parse(Training, path) if path.is_file() else None
+
+
+def model_id(directory: Path) -> str:
+    """Name a model by its weights: SHA-256 of the file."""
+    with (directory / WEIGHTS).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _parse(kind: type[_T], path: Path) -> _T:
+    try:
+        return kind.model_validate_json(path.read_text())
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise MimiaError(f"{path} is not what mimia wrote: {str(error).splitlines()[0]}.") from error

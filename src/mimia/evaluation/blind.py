@@ -1,0 +1,79 @@
+"""The blind baseline: can members be told from non-members without any model?
+
+If so, the two sides differ by more than membership (by their preparation, say), and an attack's success proves
+nothing (Das et al., arXiv 2406.16201).
+"""
+
+import numpy as np
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+from mimia.arrays import Bools, Floats, Pixels
+
+_FOLDS = 5
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def blind_scores(pixels: Pixels, members: Bools, seed: int) -> Floats:
+    """Score images by a classifier on pixel statistics, each by one that was not fitted on it.
+
+    Args:
+        pixels: uint8, (N, C, H, W).
+        members: (N,).
+        seed: Seed of folds and classifier.
+
+    Returns:
+        Out-of-fold probability of being a member, (N,).
+    """
+    classifier = HistGradientBoostingClassifier(
+        max_iter=100, max_leaf_nodes=8, learning_rate=0.05, early_stopping=False, random_state=seed
+    )
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    features = pixel_statistics(pixels)
+    chances = cross_val_predict(classifier, features, members, cv=folds, method="predict_proba")
+    return np.asarray(chances[:, 1])
+
+
+def pixel_statistics(pixels: Pixels) -> Floats:
+    """Describe images by brightness, contrast, colour, sharpness and the traces of encoders.
+
+    Args:
+        pixels: uint8, (N, C, H, W).
+
+    Returns:
+        (N, features): of each channel mean, standard deviation and quantiles; of the grey image the energy of
+        differences and of the Laplacian, the difference at 8-pixel block borders, the share of clipped values
+        and of different values, and the brightness of centre and border.
+    """
+    return np.concatenate([_statistics(pixels[i : i + 1024]) for i in range(0, len(pixels), 1024)])
+
+
+def _statistics(pixels: Pixels) -> Floats:
+    count, _, height, width = pixels.shape
+    values = pixels.astype(np.float64)
+    flat = values.reshape(*values.shape[:2], -1)
+    grey = values.mean(axis=1)
+    down, across = np.diff(grey, axis=1), np.diff(grey, axis=2)
+    laplacian = np.diff(grey, 2, axis=1)[:, :, 1:-1] + np.diff(grey, 2, axis=2)[:, 1:-1]
+    borders = across[:, :, 7::8] if width > 8 else across[:, :, :0]
+    centre = grey[:, height // 4 : -(height // 4), width // 4 : -(width // 4)]
+    clipped = ((pixels == 0) | (pixels == 255)).reshape(count, -1).mean(axis=1)
+    sorted_values = np.sort(pixels.reshape(count, -1), axis=1)
+    different = (np.diff(sorted_values, axis=1) > 0).sum(axis=1)
+    return np.column_stack(
+        [
+            flat.mean(axis=2),
+            flat.std(axis=2),
+            np.quantile(flat, _QUANTILES, axis=2).transpose(1, 0, 2).reshape(count, -1),
+            np.abs(down).mean(axis=(1, 2)),
+            np.abs(across).mean(axis=(1, 2)),
+            np.abs(laplacian).mean(axis=(1, 2)),
+            laplacian.std(axis=(1, 2)),
+            np.abs(borders).sum(axis=(1, 2)),
+            clipped,
+            different,
+            centre.mean(axis=(1, 2)),
+            grey[:, 0].mean(axis=1),
+            grey[:, :, 0].mean(axis=1),
+        ]
+    )

@@ -1,0 +1,34 @@
+"""Conformal p-values for single images, and lists of members with a bounded false-discovery rate."""
+
+import numpy as np
+from scipy.stats import false_discovery_control
+
+from mimia.arrays import Bools, Floats
+
+
+def conformal_p_values(scores: Floats, known_nonmembers: Floats) -> Floats:
+    """Rank scores among those of known non-members: p = (1 + #{s_i ≥ s}) / (n + 1).
+
+    Valid where a candidate that is no member is exchangeable with the known non-members: from the same source, and
+    unseen by the shadows as they are (Bates et al., arXiv 2104.08279, equation 2).
+
+    Args:
+        scores: Of the images to judge, (images,).
+        known_nonmembers: Of the holdout, (n,).
+
+    >>> conformal_p_values(np.array([5.0, 2.0, 0.0]), np.array([1.0, 2.0, 3.0]))
+    array([0.25, 0.75, 1.  ])
+    """
+    ordered = np.sort(known_nonmembers)
+    at_least = len(ordered) - np.searchsorted(ordered, scores, side="left")
+    return (1 + at_least) / (len(ordered) + 1)
+
+
+def discoveries(p_values: Floats, rate: float) -> Bools:
+    """Choose images so that the expected share of false ones is at most ``rate``.
+
+    Benjamini and Hochberg's procedure (1995), which holds for conformal p-values from one holdout (Bates et al.,
+    theorem 2).
+    """
+    chosen: Bools = false_discovery_control(p_values, method="bh") <= rate
+    return chosen

@@ -1,0 +1,41 @@
+"""A figure with its interval."""
+
+from dataclasses import dataclass
+
+from scipy.stats import binomtest
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with its 95 % interval.
+
+    Attributes:
+        value: The figure, or None if there are too few images for it.
+        low: Lower end of the interval.
+        high: Upper end.
+        note: Why there is no figure, or what to keep in mind.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    note: str = ""
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return self.note
+        if self.low is None or self.high is None:
+            return f"{self.value:.3f}"
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def share(hits: int, of: int, confidence: float = 0.95) -> Estimate:
+    """Give a share with its exact interval (Clopper and Pearson, 1934).
+
+    >>> str(share(9, 10))
+    '0.900 [0.555, 0.997]'
+    """
+    if of == 0:
+        return Estimate(None, note="too few images")
+    interval = binomtest(hits, of).proportion_ci(confidence, method="exact")
+    return Estimate(hits / of, float(interval.low), float(interval.high))

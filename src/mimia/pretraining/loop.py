@@ -1,0 +1,154 @@
+"""Pre-training of a masked autoencoder: exact to resume at any step.
+
+Weights, order, masks and augmentation of a step follow from the model's seed and the step alone, so that a training
+which was killed and started again ends with the same weights as an undisturbed one.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mimia.arrays import Indices
+from mimia.compute import accelerator, hardware, versions
+from mimia.config import ComputeSettings, Recipe
+from mimia.encoders.base import ModelSpec
+from mimia.encoders.checkpoints.native import Training
+from mimia.encoders.mae import SIZES, Mae
+from mimia.errors import MimiaError
+from mimia.images.augment import augment
+from mimia.images.imageset import ImageSet
+from mimia.masking import draw_random_masks
+from mimia.pretraining.schedule import learning_rate, make_optimizer
+from mimia.progress import progress
+from mimia.seeds import derived_seed, torch_generator
+from mimia.store import replacing
+
+_ON_DEVICE = 4 * 2**30  # bytes of images that are kept on the device as a whole
+_SAVE_EVERY = 20.0  # seconds
+
+
+def train(
+    images: ImageSet,
+    spec: ModelSpec,
+    recipe: Recipe,
+    seed: int,
+    compute: ComputeSettings,
+    work: Path,
+    description: str = "pre-training",
+) -> tuple[Mae, Training]:
+    """Pre-train a masked autoencoder, or go on where an interrupted training stopped.
+
+    Args:
+        images: What it is trained on.
+        spec: Image size, masking, pixel statistics and target space.
+        recipe: How it is trained.
+        seed: Seed of this model.
+        compute: Device and precision.
+        work: Directory of the training's state; the same one resumes it.
+        description: For the progress bar.
+
+    Raises:
+        MimiaError: The loss is not finite any more.
+    """
+    device = accelerator(compute).device
+    model = Mae(spec, SIZES[recipe.size], torch_generator("cpu", seed, "weights")).to(device)
+    optimizer = make_optimizer(model, recipe)
+    batch_size = min(recipe.batch_size, len(images))
+    steps_per_epoch = len(images) // batch_size
+    steps = recipe.epochs * steps_per_epoch
+    fetch = _fetcher(images, device)
+    state_file = work / "training.pt"
+    step, losses, seconds = 0, [], 0.0
+    epoch_loss = torch.zeros((), device=device)
+    if state_file.exists():
+        state = torch.load(state_file, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, losses, seconds = state["step"], state["losses"], state["seconds"]
+        epoch_loss = state["epoch_loss"]
+
+    def save_state() -> None:
+        state = {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+            "losses": losses,
+            "seconds": seconds + time.monotonic() - started,
+            "epoch_loss": epoch_loss,
+        }
+        with replacing(state_file) as path:
+            torch.save(state, path)
+
+    started = saved = time.monotonic()
+    model.train()
+    with progress(description, steps, step) as advance:
+        try:
+            while step < steps:
+                epoch, batch = divmod(step, steps_per_epoch)
+                rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
+                for group in optimizer.param_groups:
+                    group["lr"] = learning_rate(step, steps, recipe)
+                loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
+                epoch_loss += loss
+                step += 1
+                if batch == steps_per_epoch - 1:
+                    losses.append(epoch_loss.item() / steps_per_epoch)
+                    epoch_loss.zero_()
+                    if not np.isfinite(losses[-1]):
+                        raise MimiaError(
+                            f"The training's loss became {losses[-1]} in epoch {epoch + 1}: lower "
+                            "recipe.base_learning_rate."
+                        )
+                advance(1)
+                if time.monotonic() - saved > _SAVE_EVERY:
+                    save_state()
+                    saved = time.monotonic()
+        except KeyboardInterrupt:
+            save_state()
+            raise
+    training = Training(
+        recipe=recipe,
+        seed=seed,
+        images=len(images),
+        images_fingerprint=images.fingerprint,
+        losses=tuple(losses),
+        seconds=seconds + time.monotonic() - started,
+        hardware=hardware(compute),
+        versions=versions(),
+    )
+    return model.eval(), training
+
+
+def _step(
+    model: Mae,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    recipe: Recipe,
+    seed: int,
+    step: int,
+    compute: ComputeSettings,
+) -> Tensor:
+    generator = torch_generator(images.device, seed, "step", step)
+    masks = draw_random_masks(len(images), model.spec.tokens, recipe.mask_ratio, generator)
+    with accelerator(compute).autocast():
+        loss = model.loss(augment(images, recipe.augmentation, generator), masks)
+    optimizer.zero_grad(set_to_none=True)
+    accelerator(compute).backward(loss)
+    optimizer.step()
+    return loss.detach()
+
+
+def _order(count: int, seed: int, epoch: int) -> Indices:
+    return np.random.default_rng(derived_seed(seed, "order", epoch)).permutation(count)
+
+
+def _fetcher(images: ImageSet, device: torch.device) -> Callable[[Indices], Tensor]:
+    """Give a function from rows to pixels on the device."""
+    if images.pixels.nbytes <= _ON_DEVICE:
+        data = torch.from_numpy(np.array(images.pixels)).to(device)
+        return lambda rows: data[torch.from_numpy(rows).to(device)]
+    return lambda rows: torch.from_numpy(images.pixels[rows]).to(device)

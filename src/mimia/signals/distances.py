@@ -1,0 +1,119 @@
+"""Reconstruction distances of many images under many masks, computed once and kept in the store.
+
+Images are scored as training showed them, without augmentation, and members and non-members go through this one
+path. What is held in memory is one batch, whatever the number of images.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mimia.arrays import Indices, fingerprint, fingerprint_of_ids
+from mimia.compute import accelerator
+from mimia.config import ComputeSettings, SignalSettings
+from mimia.encoders.base import ModelSpec
+from mimia.encoders.checkpoints import native
+from mimia.errors import MimiaError
+from mimia.images.imageset import ImageSet
+from mimia.masking import random_masks
+from mimia.progress import progress
+from mimia.signals.base import Signals
+from mimia.store import Store
+
+_VALUES = "distances.npy"
+_DONE = "done"
+
+
+def score_images(
+    checkpoints: Sequence[Path],
+    images: ImageSet,
+    rows: Indices,
+    settings: SignalSettings,
+    compute: ComputeSettings,
+    store: Store,
+    names: Sequence[str],
+) -> Signals:
+    """Measure how well models reconstruct images, each under the same masks.
+
+    Args:
+        checkpoints: Checkpoint directories of the models.
+        images: Where the images are.
+        rows: Which of them are scored.
+        settings: Number and seed of the masks, batch size.
+        compute: Device and precision.
+        store: Keeps the distances of each model.
+        names: What the progress bar calls the models.
+
+    Raises:
+        MimiaError: A model takes other images, or its distances are not finite.
+    """
+    ids = images.ids[rows]
+    specs = [native.load_config(checkpoint).spec for checkpoint in checkpoints]
+    masks = {_mask_fingerprint(spec, settings) for spec in specs}
+    if len(masks) > 1:
+        raise MimiaError(
+            "The target and the shadows are masked differently: train the shadows with the target's recipe."
+        )
+    values, models = [], []
+    for checkpoint, name in zip(checkpoints, names, strict=True):
+        model = native.model_id(checkpoint)
+        key = {
+            "model": model,
+            "images": fingerprint_of_ids(ids),
+            "masks": [*masks],
+            "draws": settings.draws,
+            "precision": compute.precision,
+        }
+        build = partial(_score, checkpoint, images, rows, settings, compute, name)
+        values.append(np.load(store.make("distances", key, build) / _VALUES))
+        models.append(model)
+        if not np.isfinite(values[-1]).all():
+            raise MimiaError(f"The {name} ({checkpoint}) gives distances that are not finite.")
+    return Signals(np.stack(values), tuple(models), ids, masks.pop())
+
+
+def _mask_fingerprint(spec: ModelSpec, settings: SignalSettings) -> str:
+    return fingerprint({"seed": settings.seed, "tokens": spec.tokens, "ratio": spec.mask_ratio})
+
+
+def _score(
+    checkpoint: Path,
+    images: ImageSet,
+    rows: Indices,
+    settings: SignalSettings,
+    compute: ComputeSettings,
+    name: str,
+    work: Path,
+) -> None:
+    done_file = work / _DONE
+    done = int(done_file.read_text()) if done_file.exists() else 0
+    values = np.lib.format.open_memmap(
+        work / _VALUES,
+        mode="r+" if done else "w+",
+        dtype=np.float32,
+        shape=(len(rows), settings.draws),
+    )
+    device = accelerator(compute).device
+    model = native.load(checkpoint).to(device)
+    batch = max(1, settings.batch_size // settings.draws)
+    with progress(f"scoring: {name}", len(rows), done) as advance, torch.inference_mode():
+        for start in range(done, len(rows), batch):
+            chosen = rows[start : start + batch]
+            masks = random_masks(
+                images.ids[chosen],
+                settings.draws,
+                model.spec.tokens,
+                model.spec.mask_ratio,
+                settings.seed,
+            )
+            pixels = torch.from_numpy(images.pixels[chosen]).to(device)
+            with accelerator(compute).autocast():
+                distances = model.distances(pixels, torch.from_numpy(masks).to(device))
+            values[start : start + len(chosen)] = distances.float().cpu().numpy()
+            values.flush()
+            done_file.write_text(str(start + len(chosen)))
+            advance(len(chosen))
+    done_file.unlink()
