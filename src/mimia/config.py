@@ -7,7 +7,7 @@ environment variables, so that a file and a command line say all.
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import (
@@ -28,6 +28,7 @@ from pydantic_settings import (
 from mimia.errors import MimiaError
 
 Augmentation = Literal["none", "flip", "crop"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
 
 class _Frozen(BaseModel):
@@ -65,7 +66,7 @@ class SplitSettings(_Frozen):
     n_holdout: PositiveInt | None = Field(
         None, description="known non-members that no model sees: for thresholds and p-values"
     )
-    seed: int = Field(0, description="seed of the draw")
+    seed: Seed = Field(0, description="seed of the draw")
 
 
 class Recipe(_Frozen):
@@ -85,13 +86,13 @@ class Recipe(_Frozen):
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
     betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
     augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
-    seed: int = Field(0, description="seed of the target's training; shadows follow from it")
+    seed: Seed = Field(0, description="seed of the target's training; shadows follow from it")
 
     @model_validator(mode="before")
     @classmethod
     def _start_from_preset(cls, values: Any) -> Any:
         if isinstance(values, dict) and "preset" in values:
-            if values["preset"] not in RECIPES:
+            if values["preset"] not in tuple(RECIPES):  # it may be of any type
                 raise ValueError(f"there is no recipe {values['preset']!r}: choose one of {', '.join(RECIPES)}")
             return RECIPES[values["preset"]] | values
         return values
@@ -144,7 +145,7 @@ class SignalSettings(_Frozen):
     """What is measured of each image."""
 
     draws: PositiveInt = Field(16, description="masks for each image")
-    seed: int = Field(0, description="seed of the masks, equal for target and shadows")
+    seed: Seed = Field(0, description="seed of the masks, equal for target and shadows")
     batch_size: PositiveInt = Field(512, description="masked images in one forward pass")
 
 
@@ -161,7 +162,7 @@ class EvaluationSettings(_Frozen):
     false_discovery_rate: float = Field(
         0.1, gt=0, lt=1, description="bound on the share of false entries in a list of members"
     )
-    seed: int = Field(0, description="seed of bootstrap and cross-validation")
+    seed: Seed = Field(0, description="seed of bootstrap and cross-validation")
 
 
 class ComputeSettings(_Frozen):
@@ -196,7 +197,10 @@ class Settings(BaseSettings):
     @classmethod
     def _choose_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
         """Take the recipe that suits the data, where none is named."""
-        data = DataSettings.model_validate(values.get("data", {}))
+        try:
+            data = DataSettings.model_validate(values.get("data", {}))
+        except ValidationError:
+            return values  # the field's own validation says where the mistake is
         sources = {data.members, data.nonmembers, data.reference, data.source} - {None}
         recipe = values.get("recipe", {})
         if isinstance(recipe, dict) and "preset" not in recipe:
@@ -237,8 +241,8 @@ def read_settings(file: Path | None, values: Mapping[str, Any]) -> Settings:
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
-        return FromFile(**values)
-    except tomllib.TOMLDecodeError as error:
+        return Settings(**FromFile(**values).model_dump())  # of a class that compares and pickles
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MimiaError(f"{file} is not valid TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors()[0]

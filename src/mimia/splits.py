@@ -79,10 +79,10 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
     pools = {side: generator.permutation(rows) for side, rows in pools.items()}
     if "source" in pools:
         n = len(pools["source"])
-        members = settings.n_members or n // 9
+        members = settings.n_members or max(n // 9, 1)
         shadow_size, holdout = _reference_sizes(settings, members)
-        nonmembers = settings.n_nonmembers or n - members - 2 * shadow_size - holdout
-        drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, max(nonmembers, 1))
+        nonmembers = settings.n_nonmembers or max(n - members - 2 * shadow_size - holdout, 1)
+        drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, nonmembers)
     else:
         drawn = _draw_from_sides(pools, settings)
     members_rows, shadow_rows, holdout_rows, nonmember_rows = drawn
@@ -115,9 +115,9 @@ def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitS
     generator = np.random.default_rng(settings.seed)
     pools, duplicates = _without_duplicates(ids, sides)
     reference = generator.permutation(pools["reference"])
-    holdout = settings.n_holdout or len(reference) // 3
-    shadow_size = settings.shadow_size or (len(reference) - holdout) // 2
-    pool, held = _deal(reference, 2 * max(shadow_size, 1), max(holdout, 1))
+    holdout = settings.n_holdout or max(len(reference) // 3, 1)
+    shadow_size = settings.shadow_size or max((len(reference) - holdout) // 2, 1)
+    pool, held = _deal(reference, 2 * shadow_size, holdout)
     parts: dict[Role, Indices] = {
         "candidate": np.sort(pools["candidates"]),
         "shadow": pool,
@@ -132,11 +132,10 @@ def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings) -> l
         raise _too_few(settings.n_members, len(members), "members")
     if "reference" in pools:
         pool = pools["reference"]
-        most = 2 * len(pool) // 5
-        shadow_size, holdout = _reference_sizes(settings, min(len(members), most))
-        shadow, held = _deal(pool, 2 * max(shadow_size, 1), max(holdout, 1))
+        shadow_size, holdout = _reference_sizes(settings, min(len(members), len(pool) // 3))
+        shadow, held = _deal(pool, 2 * shadow_size, holdout)
         wanted = settings.n_nonmembers or len(pools["nonmembers"])
-        return [members, shadow, held, *_deal(pools["nonmembers"], max(wanted, 1))]
+        return [members, shadow, held, *_deal(pools["nonmembers"], wanted)]
     n = len(pools["nonmembers"])
     shadow_size, holdout = _reference_sizes(settings, min(len(members), n // 4))
     wanted = settings.n_nonmembers or max(n - 2 * shadow_size - holdout, 1)
@@ -144,8 +143,8 @@ def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings) -> l
 
 
 def _reference_sizes(settings: SplitSettings, members: int) -> tuple[int, int]:
-    """Give the size of a shadow and of the holdout; by default each as many as the members."""
-    return settings.shadow_size or members, settings.n_holdout or members
+    """Give the size of a shadow and of the holdout; by default each as many as the members, and one at least."""
+    return settings.shadow_size or max(members, 1), settings.n_holdout or max(members, 1)
 
 
 def _without_duplicates(ids: Ids, sides: Mapping[str, Indices]) -> tuple[dict[str, Indices], dict[str, int]]:
@@ -175,8 +174,8 @@ def _without_duplicates(ids: Ids, sides: Mapping[str, Indices]) -> tuple[dict[st
 
 def _deal(pool: Indices, *counts: int) -> list[Indices]:
     """Cut a shuffled pool into parts of the given sizes."""
-    if sum(counts) > len(pool) or 0 in counts:
-        raise _too_few(max(sum(counts), 9), len(pool), "images")
+    if sum(counts) > len(pool):
+        raise _too_few(sum(counts), len(pool), "images")
     return np.split(pool, np.cumsum(counts))[:-1]
 
 

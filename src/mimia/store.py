@@ -9,6 +9,7 @@ because memory maps need local files.
 
 import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from mimia.arrays import fingerprint
 from mimia.errors import MimiaError
 
 _RECORD = "artifact.json"  # written last: its presence says that an artifact is complete
+_FULL = 1 << 16  # bytes that are left on a disk that counts as full
 
 
 class Store:
@@ -97,11 +99,19 @@ class Store:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Write a file so that it is never seen half-written: give a temporary path, move it when done."""
+    """Write a file so that it is never seen half-written: give a temporary path, move it when done.
+
+    Raises:
+        OSError: The disk is full, even if what writes the file tells it otherwise, as torch and safetensors do.
+    """
     temporary = path.with_name(f"{path.name}.partial")
     try:
         yield temporary
         temporary.replace(path)
+    except Exception as error:
+        if shutil.disk_usage(path.parent).free < _FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -116,6 +126,6 @@ def _clear_disk_errors(location: str) -> Iterator[None]:
                 f"The disk of the store {location} is full: free some space and run the same command "
                 "again, or choose another place with --store."
             ) from error
-        if error.errno in (errno.EACCES, errno.EROFS) and error.filename is not None:
+        if error.errno in (errno.EACCES, errno.EROFS, errno.ENOTDIR) and error.filename is not None:
             raise MimiaError(f"The store {location} cannot be written: choose another place with --store.") from error
         raise

@@ -117,7 +117,7 @@ def judge(evaluations: Sequence[Evaluation], blind: Evaluation) -> Verdict:
     (Bonferroni); else *no leak found*.
     """
     best = max(evaluations, key=lambda evaluation: evaluation.area.value or 0.0)
-    if blind.area.low is not None and blind.area.low > 0.5:
+    if _tells_apart(blind):
         return Verdict(
             "invalid",
             "No verdict is possible: members and non-members can be told apart by their pixel statistics alone "
@@ -128,13 +128,43 @@ def judge(evaluations: Sequence[Evaluation], blind: Evaluation) -> Verdict:
     evidence = f"The strongest attack, {best.attack}, has a ROC area of {best.area} (½ is a guess)"
     if best.tpr_at_1_percent.value is not None:
         evidence += f" and finds {best.tpr_at_1_percent.value:.1%} of the members at 1 % false alarms"
+    evidence += f"; {_p(p_value)}."
     if p_value < _SIGNIFICANT:
-        size = f"p = {p_value:.2g}" if p_value >= 1e-12 else "p < 1e-12"
-        return Verdict("leaks", f"This model gives away its pre-training images. {evidence}; {size}.")
-    return Verdict(
-        "no leak found",
-        f"No leak was found with these attacks and this many images. {evidence}; p = {p_value:.2g}.",
-    )
+        return Verdict("leaks", f"This model gives away its pre-training images. {evidence}")
+    return Verdict("no leak found", f"No leak was found with these attacks and this many images. {evidence}")
+
+
+def judge_candidates(listed: int, candidates: int, p_value: float, blind: Evaluation) -> Verdict:
+    """Give the verdict on a set of candidates of unknown membership.
+
+    It is *invalid* where the candidates can be told from the reference images by pixel statistics alone; else
+    *leaks* where the candidates score higher than the known non-members with p < .05; else *no leak found*.
+
+    Args:
+        listed: Candidates in the list of members.
+        candidates: All of them.
+        p_value: Of the set as a whole.
+        blind: Baseline without a model, candidates against known non-members.
+    """
+    if _tells_apart(blind):
+        return Verdict(
+            "invalid",
+            "No verdict is possible: candidates and reference images can be told apart by their pixel statistics alone "
+            f"(area {blind.area}), so that a difference in the model's response would not show membership. Pass "
+            "reference images of the same source, prepared alike.",
+        )
+    evidence = f"{listed:,} of {candidates:,} candidates are listed as members; for the set as a whole {_p(p_value)}."
+    if p_value < _SIGNIFICANT:
+        return Verdict("leaks", f"This model was pre-trained on some of the candidates. {evidence}")
+    return Verdict("no leak found", f"Nothing shows that this model was pre-trained on the candidates. {evidence}")
+
+
+def _tells_apart(blind: Evaluation) -> bool:
+    return blind.area.low is not None and blind.area.low > 0.5
+
+
+def _p(p_value: float) -> str:
+    return f"p = {p_value:.2g}" if p_value >= 1e-12 else "p < 1e-12"
 
 
 def _balanced_accuracy(hits: int, members: int, rejections: int, nonmembers: int) -> Estimate:

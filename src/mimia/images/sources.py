@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import fsspec
 import numpy as np
 from PIL import Image
 
@@ -95,7 +96,7 @@ class Parquet(Source):
         try:
             self._file = parquet.ParquetFile(path)
         except (pyarrow.ArrowInvalid, OSError) as error:
-            raise MimiaError(f"{path} is not a readable parquet file: {error}") from error
+            raise MimiaError(f"{path} is not a readable parquet file ({_one_line(error)}): copy it again.") from error
         schema = self._file.schema_arrow
         self._column = next((name for name in _PARQUET_COLUMNS if name in schema.names), None)
         if self._column is None or not _holds_bytes(schema.field(self._column).type):
@@ -110,10 +111,13 @@ class Parquet(Source):
 
     def __iter__(self) -> Iterator[tuple[str, Encoded]]:
         row = 0
-        for batch in self._file.iter_batches(1024, columns=[self._column]):
-            for value in batch.column(0).to_pylist():
-                yield _name_and_bytes(value, f"{self._path.name} row {row}")
-                row += 1
+        try:
+            for batch in self._file.iter_batches(1024, columns=[self._column]):
+                for value in batch.column(0).to_pylist():
+                    yield _name_and_bytes(value, f"{self._path.name} row {row}")
+                    row += 1
+        except (ValueError, OSError) as error:  # pyarrow's errors are among them
+            raise MimiaError(f"{self._path} is damaged after row {row} ({_one_line(error)}): copy it again.") from error
 
 
 class HuggingFace(Source):
@@ -137,8 +141,7 @@ class HuggingFace(Source):
         except Exception as error:
             raise MimiaError(
                 f"No images at {name!r}: it is no existing folder of images or parquet file, and "
-                f"datasets.load_dataset cannot open it ({type(error).__name__}: "
-                f"{str(error).splitlines()[0] if str(error) else 'no reason given'}). "
+                f"datasets.load_dataset cannot open it ({type(error).__name__}: {_one_line(error)}). "
                 "Check the path; without a network, pass a local folder or file."
             ) from error
         if split is None:
@@ -158,8 +161,12 @@ class HuggingFace(Source):
         return len(self._data)
 
     def __iter__(self) -> Iterator[tuple[str, Encoded]]:
+        archives: dict[str, Any] = {}
         for row, example in enumerate(self._data):
-            yield _name_and_bytes(example[self._column], f"{self._name} row {row}")
+            name, encoded = _name_and_bytes(example[self._column], f"{self._name} row {row}")
+            if isinstance(encoded, Path) and "::" in name:
+                encoded = _read_from_archive(name, archives)
+            yield name, encoded
 
 
 def open_source(text: str) -> Source:
@@ -213,6 +220,28 @@ def _name_and_bytes(value: Any, fallback: str) -> tuple[str, Encoded]:
     if value["bytes"] is None and value.get("path"):
         return name, Path(name)
     return name, value["bytes"] or b""
+
+
+def _read_from_archive(name: str, archives: dict[str, Any]) -> bytes:
+    """Read a file such as ``zip://cat.png::/data/photos.zip``, which `datasets` leaves in its archive.
+
+    Args:
+        name: What `datasets` calls it.
+        archives: Those that are open already, by their paths.
+    """
+    place, archive = name.split("::", 1)
+    protocol, inside = place.split("://", 1)
+    try:
+        if archive not in archives:
+            archives[archive] = fsspec.filesystem(protocol, fo=archive)
+        return bytes(archives[archive].cat_file(inside))
+    # A damaged archive is met with many types of exception; what cannot be read is left out as no image.
+    except Exception:
+        return b""
+
+
+def _one_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no reason given").rstrip(".: ")
 
 
 def _fingerprint_of_files(paths: list[Path], base: Path) -> str:

@@ -86,30 +86,26 @@ def train(
     started = saved = time.monotonic()
     model.train()
     with progress(description, steps, step) as advance:
-        try:
-            while step < steps:
-                epoch, batch = divmod(step, steps_per_epoch)
-                rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
-                for group in optimizer.param_groups:
-                    group["lr"] = learning_rate(step, steps, recipe)
-                loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
-                epoch_loss += loss
-                step += 1
-                if batch == steps_per_epoch - 1:
-                    losses.append(epoch_loss.item() / steps_per_epoch)
-                    epoch_loss.zero_()
-                    if not np.isfinite(losses[-1]):
-                        raise MimiaError(
-                            f"The training's loss became {losses[-1]} in epoch {epoch + 1}: lower "
-                            "recipe.base_learning_rate."
-                        )
-                advance(1)
-                if time.monotonic() - saved > _SAVE_EVERY:
-                    save_state()
-                    saved = time.monotonic()
-        except KeyboardInterrupt:
-            save_state()
-            raise
+        while step < steps:
+            epoch, batch = divmod(step, steps_per_epoch)
+            rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(step, steps, recipe)
+            loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
+            epoch_loss += loss
+            step += 1
+            if batch == steps_per_epoch - 1:
+                losses.append(epoch_loss.item() / steps_per_epoch)
+                epoch_loss.zero_()
+                if not np.isfinite(losses[-1]):
+                    raise MimiaError(
+                        f"The training's loss became {losses[-1]} in epoch {epoch + 1}: lower "
+                        "recipe.base_learning_rate."
+                    )
+            advance(1)
+            if time.monotonic() - saved > _SAVE_EVERY:  # not at an interrupt, which may fall within a step
+                save_state()
+                saved = time.monotonic()
     training = Training(
         recipe=recipe,
         seed=seed,

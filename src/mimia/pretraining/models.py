@@ -4,6 +4,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
 from mimia.config import ComputeSettings, Recipe
 from mimia.encoders.base import ModelSpec
@@ -93,9 +94,9 @@ def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
             mean=mean,
             std=std,
         )
-    except ValueError as error:
-        reason = str(error).splitlines()[2].strip().removeprefix("Value error, ")
-        raise MimiaError(f"The recipe does not fit the images: {reason.split(' [type=')[0]}.") from error
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise MimiaError(f"The recipe does not fit the images: {reason}.") from error
 
 
 def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -36,6 +36,11 @@ class Signals:
         """Keep one model."""
         return Signals(self.values[index : index + 1], self.models[index : index + 1], self.images, self.masks)
 
+    def without_model(self, index: int) -> "Signals":
+        """Keep all models but one."""
+        values = np.delete(self.values, index, axis=0)
+        return Signals(values, self.models[:index] + self.models[index + 1 :], self.images, self.masks)
+
     def of_images(self, chosen: Bools) -> "Signals":
         """Keep the chosen images, (images,)."""
         return Signals(self.values[:, chosen], self.models, self.images[chosen], self.masks)
@@ -69,7 +74,4 @@ class Shadows:
 
     def without(self, shadow: int) -> "Shadows":
         """Keep all models but one."""
-        kept = np.arange(len(self)) != shadow
-        models = tuple(name for index, name in enumerate(self.signals.models) if kept[index])
-        signals = Signals(self.signals.values[kept], models, self.signals.images, self.signals.masks)
-        return Shadows(signals, self.membership[kept])
+        return Shadows(self.signals.without_model(shadow), np.delete(self.membership, shadow, axis=0))

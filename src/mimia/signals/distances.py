@@ -21,7 +21,7 @@ from mimia.images.imageset import ImageSet
 from mimia.masking import random_masks
 from mimia.progress import progress
 from mimia.signals.base import Signals
-from mimia.store import Store
+from mimia.store import Store, replacing
 
 _VALUES = "distances.npy"
 _DONE = "done"
@@ -51,17 +51,25 @@ def score_images(
         MimiaError: A model takes other images, or its distances are not finite.
     """
     ids = images.ids[rows]
-    specs = [native.load_config(checkpoint).spec for checkpoint in checkpoints]
-    masks = {_mask_fingerprint(spec, settings) for spec in specs}
+    configs = [native.load_config(checkpoint) for checkpoint in checkpoints]
+    for config, name in zip(configs, names, strict=True):
+        shape = (config.spec.channels, config.spec.image_size, config.spec.image_size)
+        if images.pixels.shape[1:] != shape:
+            raise MimiaError(
+                f"The {name} takes images of the shape {shape} (channels, height, width), and these have "
+                f"{images.pixels.shape[1:]}: bring them to the size that it was trained on."
+            )
+    masks = {_mask_fingerprint(config.spec, settings) for config in configs}
     if len(masks) > 1:
         raise MimiaError(
             "The target and the shadows are masked differently: train the shadows with the target's recipe."
         )
     values, models = [], []
-    for checkpoint, name in zip(checkpoints, names, strict=True):
+    for checkpoint, config, name in zip(checkpoints, configs, names, strict=True):
         model = native.model_id(checkpoint)
         key = {
             "model": model,
+            "config": config.model_dump(mode="json"),  # pixel statistics and target space are not in the weights
             "images": fingerprint_of_ids(ids),
             "masks": [*masks],
             "draws": settings.draws,
@@ -114,6 +122,7 @@ def _score(
                 distances = model.distances(pixels, torch.from_numpy(masks).to(device))
             values[start : start + len(chosen)] = distances.float().cpu().numpy()
             values.flush()
-            done_file.write_text(str(start + len(chosen)))
+            with replacing(done_file) as path:
+                path.write_text(str(start + len(chosen)))
             advance(len(chosen))
     done_file.unlink()

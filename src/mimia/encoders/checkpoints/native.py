@@ -114,6 +114,8 @@ def load(directory: Path) -> Mae:
                 f"{directory / WEIGHTS}: {name} has the shape {tuple(value.shape)}, but {CONFIG} asks for "
                 f"{tuple(expected[name])}."
             )
+        if value.dtype != torch.float32:
+            raise MimiaError(f"{directory / WEIGHTS}: {name} is of type {value.dtype}, not torch.float32.")
         if not bool(value.isfinite().all()):
             raise MimiaError(f"{directory / WEIGHTS}: {name} holds numbers that are not finite.")
     model.load_state_dict(weights, assign=True)

@@ -1,0 +1,133 @@
+"""The main job: does this encoder give away the images it was pre-trained on?
+
+`audit` is also the Python interface; the command line goes through it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mimia.arrays import Bools, Floats, Indices
+from mimia.attacks.base import Scores
+from mimia.config import Settings
+from mimia.errors import MimiaError
+from mimia.evaluation.blind import blind_scores
+from mimia.evaluation.evaluate import evaluate, image_p_values, judge
+from mimia.images.load import LoadedImages
+from mimia.report.schema import AuditReport
+from mimia.splits import SIDES, Split, split_for_audit
+from mimia.steps import Bench, attack_images, histogram, measure, prepare, record_run
+
+_SHOWN = 6  # of each group in the gallery
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """A report, and the scores of every image.
+
+    Attributes:
+        report: The truth of the run.
+        scores: Columns of ``scores.csv``: name, id, role, and each attack's score and p-value.
+    """
+
+    report: AuditReport
+    scores: Mapping[str, Sequence[object]]
+
+
+def audit(settings: Settings) -> AuditResult:
+    """Audit a model, or one that is trained here if the settings name none.
+
+    Images → split → models → signals → attacks → evaluation → report; what the store already has is not computed
+    again.
+
+    Raises:
+        MimiaError: The settings, the images or the checkpoint do not allow an audit.
+    """
+    bench = prepare(settings, list(_sources(settings).values()))
+    split = split_for_audit(bench.images.ids, _sides(settings, bench.loaded), settings.split, settings.shadows.count)
+    measured = measure(bench, split)
+    attacks = attack_images(settings, split, measured)
+
+    judged = np.flatnonzero(~split.of("shadow"))  # places in the split, in the order of the scores
+    holdout = split.of("holdout")[judged]
+    members, nonmembers = split.of("member")[judged], split.of("nonmember")[judged]
+    evaluations = tuple(
+        evaluate(
+            scores.attack,
+            scores.values[~holdout],
+            members[~holdout],
+            settings.evaluation,
+            scores.threshold,
+        )
+        for scores in attacks
+    )
+    rows = split.rows[judged][~holdout]
+    blind_guess = blind_scores(bench.images.pixels[rows], members[~holdout], settings.evaluation.seed)
+    blind = evaluate("blind", blind_guess, members[~holdout], settings.evaluation)
+    strongest = max(zip(evaluations, attacks, strict=True), key=lambda pair: pair[0].area.value or 0.0)[1]
+    shown = _most_exposed_and_others(strongest.values, members, nonmembers, settings.evaluation.seed)
+    groups = {"members": members, "non-members": nonmembers}
+    report = AuditReport(
+        verdict=judge(evaluations, blind),
+        evaluations=evaluations,
+        blind=blind,
+        run=record_run(
+            bench,
+            "audit",
+            split,
+            measured,
+            [histogram(scores, groups) for scores in attacks],
+            judged[shown].tolist(),
+            ["member" if members[place] else "non-member" for place in shown],
+            strongest.values[shown],
+        ),
+    )
+    return AuditResult(report, _table(bench, split, judged, attacks, holdout))
+
+
+def _sources(settings: Settings) -> dict[str, str]:
+    """Give the source of each side that has one of its own, or the one for all."""
+    data = settings.data
+    own = {"members": data.members, "nonmembers": data.nonmembers, "reference": data.reference}
+    given = {side: source for side, source in own.items() if source is not None}
+    if settings.target is not None and "members" not in given:
+        raise MimiaError(
+            "An audit of your own target needs to know its members: pass --members and --nonmembers, or use "
+            "`mimia infer` where membership is unknown."
+        )
+    if not given:
+        return {"source": data.source}
+    for side in ("members", "nonmembers"):
+        if side not in given:
+            raise MimiaError(f"A source is given for some sides, but not for the {side}: pass --{side} too.")
+    return {side: given[side] for side in SIDES if side in given}
+
+
+def _sides(settings: Settings, loaded: LoadedImages) -> dict[str, Indices]:
+    return {side: loaded.rows[source] for side, source in _sources(settings).items()}
+
+
+def _most_exposed_and_others(scores: Floats, members: Bools, nonmembers: Bools, seed: int) -> Indices:
+    """Choose for the gallery the members of the highest scores, and non-members at random."""
+    inside = np.flatnonzero(members)
+    exposed = inside[np.argsort(-scores[inside], kind="stable")[:_SHOWN]]
+    outside = np.flatnonzero(nonmembers)
+    others = np.random.default_rng(seed).choice(outside, min(_SHOWN, len(outside)), replace=False)
+    return np.concatenate([exposed, others])
+
+
+def _table(
+    bench: Bench, split: Split, judged: Indices, attacks: Sequence[Scores], holdout: Bools
+) -> dict[str, Sequence[object]]:
+    rows = split.rows[judged]
+    columns: dict[str, Sequence[object]] = {
+        "name": bench.images.names[rows].tolist(),
+        "id": split.ids[judged].tolist(),
+        "role": split.roles[judged].tolist(),
+    }
+    for scores in attacks:
+        columns[f"{scores.attack} score"] = scores.values.tolist()
+        p_values = image_p_values(scores, holdout).tolist()
+        columns[f"{scores.attack} p-value"] = ["" if np.isnan(p) else p for p in p_values]
+    return columns

@@ -1,0 +1,273 @@
+"""The command line: thin commands over `audit`, `infer`, pre-training and reports.
+
+What is heavy is imported where it is used, so that ``mimia --help`` answers at once.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mimia.errors import MimiaError
+
+if TYPE_CHECKING:
+    from mimia.config import Settings
+
+app = typer.Typer(
+    help="Does this image encoder give away the images it was pre-trained on?",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="TOML file of settings; `mimia init` writes one.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any key of the settings, as in --set recipe.epochs=800.", metavar="KEY=VALUE"),
+]
+StoreOption = Annotated[str | None, typer.Option("--store", help="Where results are kept: directory or fsspec URL.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, mps or xpu.")]
+Recipe = Annotated[str | None, typer.Option(help="Recipe of the training: mae-nano, mae-micro, mae-tiny, … mae-huge.")]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the training images.")]
+ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of the training.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the report.")]
+Shadows = Annotated[int | None, typer.Option(help="Number of shadow models.")]
+DATA = "'digits', a folder, a parquet file, or what datasets.load_dataset opens"
+
+
+@app.command()
+def audit(
+    target: Annotated[str | None, typer.Option(help="Checkpoint directory; default: one is trained here.")] = None,
+    data: Annotated[str | None, typer.Option(help=f"One source for all sides: {DATA}.")] = None,
+    members: Annotated[str | None, typer.Option(help="Source of the members.")] = None,
+    nonmembers: Annotated[str | None, typer.Option(help="Source of the non-members.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Source of the shadows' images.")] = None,
+    n_members: Annotated[int | None, typer.Option(help="Number of members.")] = None,
+    n_nonmembers: Annotated[int | None, typer.Option(help="Number of non-members.")] = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    shadows: Shadows = None,
+    seed: Seed = None,
+    device: Device = None,
+    store: StoreOption = None,
+    out: Out = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Audit a model whose members are known; without arguments, one that is trained here on the built-in digits."""
+    settings = _settings(
+        config,
+        set_,
+        {
+            "target": target,
+            "store": store,
+            "out": out,
+            "data.source": data,
+            "data.members": members,
+            "data.nonmembers": nonmembers,
+            "data.reference": reference,
+            "data.image_size": image_size,
+            "split.n_members": n_members,
+            "split.n_nonmembers": n_nonmembers,
+            "recipe.preset": recipe,
+            "recipe.epochs": epochs,
+            "recipe.seed": seed,
+            "shadows.count": shadows,
+            "compute.device": device,
+        },
+    )
+    from mimia.audit import audit as run_audit
+    from mimia.report.files import write_run
+
+    result = run_audit(settings)
+    page = write_run(_run_directory("audit", settings), result.report, result.scores)
+    verdict = result.report.verdict
+    typer.echo(f"{verdict.kind.capitalize()}: {verdict.sentence}")
+    for evaluation in result.report.evaluations:
+        typer.echo(f"  {evaluation.attack:<12} area {evaluation.area}, at 1 % FPR {evaluation.tpr_at_1_percent}")
+    typer.echo(page.resolve())
+    if verdict.kind == "invalid":
+        raise typer.Exit(1)
+
+
+@app.command()
+def infer(
+    target: Annotated[str, typer.Option(help="Checkpoint directory of the model in question.")],
+    candidates: Annotated[str, typer.Option(help=f"Images in question: {DATA}.")],
+    reference: Annotated[str, typer.Option(help="Images like them that the model has not seen.")],
+    rate: Annotated[float | None, typer.Option("--fdr", help="Bound on the share of false entries.")] = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    shadows: Shadows = None,
+    device: Device = None,
+    store: StoreOption = None,
+    out: Out = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Find members among images of unknown membership: p-values, a list with bounded false discoveries, a verdict."""
+    settings = _settings(
+        config,
+        set_,
+        {
+            "target": target,
+            "store": store,
+            "out": out,
+            "data.reference": reference,
+            "data.image_size": image_size,
+            "recipe.preset": recipe,
+            "recipe.epochs": epochs,
+            "shadows.count": shadows,
+            "evaluation.false_discovery_rate": rate,
+            "compute.device": device,
+        },
+    )
+    from mimia.infer import infer as run_infer
+    from mimia.report.files import write_run
+
+    result = run_infer(settings, candidates)
+    page = write_run(_run_directory("infer", settings, candidates), result.report, result.scores)
+    verdict = result.report.verdict
+    typer.echo(f"{verdict.kind.capitalize()}: {verdict.sentence}")
+    typer.echo(page.resolve())
+    if verdict.kind == "invalid":
+        raise typer.Exit(1)
+
+
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the checkpoint.")],
+    data: Annotated[str | None, typer.Option(help=f"Source of the images: {DATA}.")] = None,
+    n_images: Annotated[int | None, typer.Option(help="Train on so many, drawn at random; default: all.")] = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    device: Device = None,
+    store: StoreOption = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Pre-train a masked autoencoder and write its checkpoint, with the list of its training images."""
+    settings = _settings(
+        config,
+        set_,
+        {
+            "store": store,
+            "data.source": data,
+            "data.image_size": image_size,
+            "split.n_members": n_images,
+            "recipe.preset": recipe,
+            "recipe.epochs": epochs,
+            "recipe.seed": seed,
+            "compute.device": device,
+        },
+    )
+    from mimia.pretraining.command import pretrain as run_pretrain
+
+    typer.echo(run_pretrain(settings, out).resolve())
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint directory of mimia.")],
+    destination: Annotated[Path, typer.Argument(help="New directory, for transformers' from_pretrained.")],
+) -> None:
+    """Write a checkpoint as a directory that transformers' ViTMAEForPreTraining opens."""
+    from mimia.encoders.checkpoints.transformers import export as run_export
+
+    run_export(checkpoint, destination)
+    typer.echo(destination.resolve())
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Directory of a run.")]) -> None:
+    """Render report.html anew from report.json."""
+    from mimia.report.files import read_report, write_page
+
+    typer.echo(write_page(run, read_report(run)).resolve())
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("mimia.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if there is one.")] = False,
+) -> None:
+    """Write a settings file with a comment on every key, for --config."""
+    from mimia.config_file import to_toml
+
+    if path.exists() and not force:
+        raise MimiaError(f"{path} exists: pass another name, or --force to replace it.")
+    path.write_text(to_toml(_settings(None, None, {})), encoding="utf-8")
+    typer.echo(f"Wrote {path}: edit it, then run `mimia audit --config {path}`.")
+
+
+@app.command()
+def doctor(store: StoreOption = None) -> None:
+    """Say whether mimia can work here: versions, device, store, disk."""
+    from mimia.doctor import examine
+
+    healthy = True
+    for check in examine(_settings(None, None, {"store": store})):
+        healthy &= check.good
+        typer.echo(f"{'ok' if check.good else '!!':<4}{check.name:<14}{check.finding}")
+    if not healthy:
+        raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line; bad input ends with one sentence and exit code 2."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")  # wherever it stands
+    try:
+        app()
+    except MimiaError as error:
+        if debug:
+            raise
+        typer.secho(f"Error: {error}", fg="red", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("\nInterrupted: the same command goes on where it stopped.", err=True)
+        sys.exit(130)
+
+
+def _settings(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> "Settings":
+    """Put together a file, ``--set`` assignments and named flags; the later win."""
+    from mimia.config import read_settings
+
+    values: dict[str, Any] = {}
+    pairs = [_assignment(text) for text in assignments or []]
+    for key, value in [*pairs, *((key, value) for key, value in flags.items() if value is not None)]:
+        *tables, name = key.split(".")
+        table = values
+        for part in tables:
+            table = table.setdefault(part, {})
+        table[name] = value
+    return read_settings(config, values)
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise MimiaError(f"--set takes KEY=VALUE, as in recipe.epochs=800, and got {text!r}.")
+    try:
+        return key, json.loads(value)
+    except json.JSONDecodeError:
+        return key, value
+
+
+def _run_directory(kind: str, settings: "Settings", *parts: str) -> Path:
+    """Give the directory of a run: equal settings share one."""
+    from mimia.arrays import fingerprint
+
+    if settings.out is not None:
+        return settings.out
+    deciding = settings.model_dump(mode="json", exclude={"store", "out"})
+    return Path("mimia-runs") / f"{kind}-{fingerprint({'settings': deciding, 'parts': parts})[:10]}"

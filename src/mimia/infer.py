@@ -1,0 +1,103 @@
+"""Membership unknown: which of these images was the model pre-trained on, and was it on any of them?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import mannwhitneyu
+
+from mimia.config import Settings
+from mimia.errors import MimiaError
+from mimia.evaluation.blind import blind_scores
+from mimia.evaluation.conformal import discoveries
+from mimia.evaluation.evaluate import evaluate, image_p_values, judge_candidates
+from mimia.report.schema import Candidate, InferenceReport
+from mimia.splits import split_for_inference
+from mimia.steps import attack_images, histogram, measure, prepare, record_run
+
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class InferenceResult:
+    """A report, and the scores of every image.
+
+    Attributes:
+        report: The truth of the run.
+        scores: Columns of ``scores.csv``.
+    """
+
+    report: InferenceReport
+    scores: Mapping[str, Sequence[object]]
+
+
+def infer(settings: Settings, candidates: str) -> InferenceResult:
+    """Judge candidates by the last attack of the settings, against reference images that are no members.
+
+    Args:
+        settings: ``target`` and ``data.reference`` are needed. The reference images must come from the same source as
+            the candidates, and must not have been seen by the target.
+        candidates: Source of the images to judge.
+
+    Raises:
+        MimiaError: The settings, the images or the checkpoint do not allow it.
+    """
+    if settings.target is None or settings.data.reference is None:
+        raise MimiaError(
+            "An inference needs a target (--target) and images like the candidates that it has not seen (--reference)."
+        )
+    bench = prepare(settings, [candidates, settings.data.reference])
+    sides = {"candidates": bench.loaded.rows[candidates], "reference": bench.loaded.rows[settings.data.reference]}
+    split = split_for_inference(bench.images.ids, sides, settings.split, settings.shadows.count)
+    measured = measure(bench, split)
+    attacks = attack_images(settings, split, measured)
+    deciding = attacks[-1]
+
+    judged = np.flatnonzero(~split.of("shadow"))
+    holdout, asked = split.of("holdout")[judged], split.of("candidate")[judged]
+    p_values = image_p_values(deciding, holdout)
+    listed = np.zeros(len(judged), dtype=bool)
+    listed[asked] = discoveries(p_values[asked], settings.evaluation.false_discovery_rate)
+    test = mannwhitneyu(deciding.values[asked], deciding.values[holdout], alternative="greater")
+    guess = blind_scores(bench.images.pixels[split.rows[judged]], asked, settings.evaluation.seed)
+    blind = evaluate("blind", guess, asked, settings.evaluation)
+
+    order = np.flatnonzero(asked)[np.argsort(-deciding.values[asked], kind="stable")]
+    names = bench.images.names[split.rows[judged]]
+    groups = {"candidates": asked, "non-members": holdout}
+    report = InferenceReport(
+        verdict=judge_candidates(int(listed.sum()), int(asked.sum()), float(test.pvalue), blind),
+        attack=deciding.attack,
+        false_discovery_rate=settings.evaluation.false_discovery_rate,
+        set_p_value=float(test.pvalue),
+        blind=blind,
+        candidates=tuple(
+            Candidate(
+                name=str(names[place]),
+                id=str(deciding.images[place]),
+                score=float(deciding.values[place]),
+                p_value=float(p_values[place]),
+                listed=bool(listed[place]),
+            )
+            for place in order
+        ),
+        run=record_run(
+            bench,
+            f"infer --candidates {candidates}",
+            split,
+            measured,
+            [histogram(scores, groups) for scores in attacks],
+            judged[order[:_SHOWN]].tolist(),
+            ["candidate"] * len(order[:_SHOWN]),
+            deciding.values[order[:_SHOWN]],
+        ),
+    )
+    columns: dict[str, Sequence[object]] = {
+        "name": names[order].tolist(),
+        "id": deciding.images[order].tolist(),
+        "listed": listed[order].tolist(),
+        "p-value": p_values[order].tolist(),
+    }
+    for scores in attacks:
+        columns[f"{scores.attack} score"] = scores.values[order].tolist()
+    return InferenceResult(report, columns)

@@ -1,0 +1,44 @@
+"""``mimia pretrain``: a checkpoint directory, with the list of its training images."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from mimia.config import Settings
+from mimia.errors import MimiaError
+from mimia.images.load import load_images
+from mimia.pretraining.models import pretrained, spec_for
+from mimia.store import Store
+
+TRAINED_ON = "trained_on.csv"
+
+
+def pretrain(settings: Settings, out: Path) -> Path:
+    """Pre-train a model on the images of ``data.source`` and write its checkpoint.
+
+    Args:
+        settings: ``split.n_members`` images are drawn with ``split.seed``; all of them by default.
+        out: Directory that does not exist yet or is empty.
+
+    Raises:
+        MimiaError: The directory is not empty, there are too few images, or they do not fit the recipe.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
+    store = Store(settings.store)
+    images = load_images([settings.data.source], store, settings.data.image_size).images
+    wanted = settings.split.n_members or len(images)
+    if wanted > len(images):
+        raise MimiaError(f"{wanted:,} images are asked for, and there are {len(images):,}: ask for fewer (--n-images).")
+    rows = np.random.default_rng(settings.split.seed).permutation(len(images))[:wanted]
+    chosen = images.take(rows)
+    spec = spec_for(chosen, settings.recipe)
+    checkpoint = pretrained(chosen, spec, settings.recipe, settings.recipe.seed, settings.compute, store)
+    shutil.copytree(checkpoint, out, dirs_exist_ok=True)
+    with (out / TRAINED_ON).open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["name", "id"])
+        writer.writerows(zip(chosen.names.tolist(), chosen.ids.tolist(), strict=True))
+    return out

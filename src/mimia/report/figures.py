@@ -1,0 +1,93 @@
+"""The figures of a report as SVG: the same report gives the same bytes."""
+
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mimia.evaluation.evaluate import Evaluation
+from mimia.report.schema import Histogram, Model
+
+_SIZE = (4.8, 3.6)  # inches: readable where a phone shows it at full width
+_STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e4e7eb",
+    "axes.axisbelow": True,
+    "svg.hashsalt": "mimia",
+    "svg.fonttype": "none",
+}
+_COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5fb0", "#c17817")
+_GREY = "#7b8794"
+_GROUP_COLOURS = {"members": "#d1495b", "non-members": "#1b6ca8", "candidates": "#d1495b"}
+
+
+def roc_figure(evaluations: Sequence[Evaluation], blind: Evaluation, nonmembers: int) -> str:
+    """Draw ROC curves on logarithmic axes, where low false-positive rates can be seen."""
+    floor = 1 / nonmembers
+    figure, axes = _figure("false-positive rate", "true-positive rate")
+    axes.plot([floor, 1], [floor, 1], color=_GREY, linewidth=1, linestyle=":", label="guess")
+    curves = [*zip(evaluations, _COLOURS, strict=False), (blind, _GREY)]
+    for evaluation, colour in curves:
+        axes.plot(
+            [max(rate, floor) for rate in evaluation.false_rate],
+            [max(rate, floor) for rate in evaluation.true_rate],
+            color=colour,
+            linewidth=1.2 if evaluation is blind else 2,
+            label="no model (blind)" if evaluation is blind else evaluation.attack,
+        )
+    axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
+    axes.legend(frameon=False, loc="lower right")
+    return _svg(figure, "ROC curves of all attacks on logarithmic axes")
+
+
+def histogram_figure(histogram: Histogram) -> str:
+    """Draw how a quantity is distributed in each group, as shares of the group."""
+    figure, axes = _figure(histogram.quantity, "share of images")
+    for group, counts in histogram.counts.items():
+        colour = _GROUP_COLOURS.get(group, _GREY)
+        shares = [count / max(sum(counts), 1) for count in counts]
+        axes.stairs(shares, histogram.edges, fill=True, color=colour, alpha=0.25)
+        axes.stairs(shares, histogram.edges, color=colour, linewidth=1.5, label=group)
+    axes.axvline(histogram.threshold, color="#1f2933", linewidth=1, linestyle="--", label="threshold (shadows)")
+    axes.margins(x=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.28)  # room for the legend
+    axes.legend(frameon=False, loc="upper center", ncols=3, fontsize=8.5, columnspacing=1, handlelength=1.5)
+    return _svg(figure, f"Distribution of {histogram.quantity}")
+
+
+def training_figure(models: Sequence[Model]) -> str:
+    """Draw the training loss of all models."""
+    figure, axes = _figure("epoch", "training loss")
+    for model, colour in zip(models, (*_COLOURS, *[_GREY] * len(models)), strict=False):
+        axes.plot(range(1, len(model.losses) + 1), model.losses, color=colour, linewidth=1.5, label=model.name)
+    axes.set_yscale("log")
+    axes.yaxis.set_minor_formatter(mpl.ticker.FormatStrFormatter("%.2g"))
+    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.2g"))
+    axes.margins(x=0)
+    if len(models) <= len(_COLOURS):
+        axes.legend(frameon=False)
+    return _svg(figure, "Training loss by epoch")
+
+
+def _figure(x: str, y: str) -> tuple[Figure, Axes]:
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axes = figure.add_subplot()
+        axes.set(xlabel=x, ylabel=y)
+    return figure, axes
+
+
+def _svg(figure: Figure, title: str) -> str:
+    """Give an ``<svg>`` element that scales with its place and has a name for screen readers."""
+    buffer = io.StringIO()
+    with mpl.rc_context(_STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)

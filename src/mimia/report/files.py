@@ -1,0 +1,70 @@
+"""The files of a run: ``report.json``, ``report.html``, ``scores.csv`` and ``settings.toml``."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from mimia.errors import MimiaError
+from mimia.report.html import render
+from mimia.report.schema import AuditReport, InferenceReport
+from mimia.store import replacing
+
+REPORT = "report.json"
+PAGE = "report.html"
+SCORES = "scores.csv"
+SETTINGS = "settings.toml"
+
+Report = AuditReport | InferenceReport
+
+
+def write_run(directory: Path, report: Report, scores: Mapping[str, Sequence[object]]) -> Path:
+    """Write all files of a run.
+
+    Args:
+        directory: Made if it does not exist.
+        report: The truth.
+        scores: Columns of ``scores.csv``, one row an image.
+
+    Returns:
+        Path of the page.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with replacing(directory / SCORES) as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(scores)
+        writer.writerows(zip(*scores.values(), strict=True))
+    _write(directory / SETTINGS, report.run.settings_toml)
+    _write(directory / REPORT, report.model_dump_json(indent=1))
+    return write_page(directory, report)
+
+
+def write_page(directory: Path, report: Report) -> Path:
+    """Render ``report.html``."""
+    _write(directory / PAGE, render(report))
+    return directory / PAGE
+
+
+def read_report(directory: Path) -> Report:
+    """Read the report of a run.
+
+    Raises:
+        MimiaError: There is none, or it is not one of this version.
+    """
+    path = directory / REPORT
+    if not path.is_file():
+        raise MimiaError(f"There is no {REPORT} in {directory}: pass the directory of a run.")
+    adapter: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
+    try:
+        return adapter.validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise MimiaError(f"{path} is no report that this version of mimia reads ({where}: {first['msg']}).") from error
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -1,0 +1,100 @@
+"""Images as a model sees them: original, masked, reconstructed, error (the paper's Figure 2)."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mimia.arrays import Bools, Floats, Pixels
+from mimia.config import SignalSettings
+from mimia.encoders.mae import PATCH_VARIANCE_EPS, Mae, patchify, unpatchify
+from mimia.images.imageset import ImageSet
+from mimia.masking import random_masks
+from mimia.report.schema import Exhibit
+
+_HIDDEN = 0.85  # grey of a masked patch, raw pixels in [0, 1]
+_LARGE_ERROR = 0.5  # of the range of pixels; darker it does not get
+
+
+def make_gallery(
+    model: Mae, images: ImageSet, groups: Sequence[str], scores: Floats, settings: SignalSettings
+) -> tuple[Exhibit, ...]:
+    """Show images to a model under their first mask.
+
+    Args:
+        model: On the CPU.
+        images: A handful.
+        groups: What to call each image.
+        scores: Of each image.
+        settings: Seed of the masks.
+    """
+    spec = model.spec
+    masks = random_masks(images.ids, 1, spec.tokens, spec.mask_ratio, settings.seed)
+    pixels = torch.from_numpy(np.array(images.pixels))
+    with torch.inference_mode():
+        predicted = _raw_prediction(model, pixels, torch.from_numpy(masks))
+        distances = model.distances(pixels, torch.from_numpy(masks))[:, 0]
+    original = pixels.float() / 255
+    hidden = _on_pixels(masks[:, 0], spec.grid, spec.patch_size)
+    masked = torch.where(hidden, _HIDDEN, original)
+    reconstructed = torch.where(hidden, predicted.clamp(0, 1), original)
+    error = (reconstructed - original).abs().mean(dim=1)
+    return tuple(
+        Exhibit(
+            name=str(images.names[row]),
+            id=str(images.ids[row]),
+            group=groups[row],
+            score=float(scores[row]),
+            distance=float(distances[row]),
+            original=_png(_colours(original[row])),
+            masked=_png(_colours(masked[row])),
+            reconstructed=_png(_colours(reconstructed[row])),
+            error=_png(_error_map(error[row])),
+        )
+        for row in range(len(images))
+    )
+
+
+def _raw_prediction(model: Mae, pixels: Tensor, masks: Tensor) -> Tensor:
+    """Bring a prediction from the model's target space to raw pixels in [0, 1], (B, C, H, W).
+
+    A patch-normalised prediction gets the true mean and variance of its patch: it has none of its own.
+    """
+    spec = model.spec
+    patches = model.reconstruct(pixels, masks)[:, 0]
+    if spec.target_space == "patch-normalised":
+        true = patchify(spec.normalise(pixels), spec.patch_size)
+        spread = (true.var(dim=-1, keepdim=True) + PATCH_VARIANCE_EPS).sqrt()
+        patches = patches * spread + true.mean(dim=-1, keepdim=True)
+    normalised = unpatchify(patches, spec.patch_size, spec.channels)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    return normalised * std + mean
+
+
+def _on_pixels(masks: Bools, grid: int, patch_size: int) -> Tensor:
+    """Spread masks over pixels: (B, L) -> (B, 1, H, W)."""
+    cells = torch.from_numpy(masks).view(-1, 1, grid, grid)
+    return cells.repeat_interleave(patch_size, dim=2).repeat_interleave(patch_size, dim=3)
+
+
+def _colours(image: Tensor) -> Pixels:
+    """Give (H, W) or (H, W, 3) uint8 of raw pixels in [0, 1], (C, H, W)."""
+    values: Pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
+    return values
+
+
+def _error_map(error: Tensor) -> Pixels:
+    shades = mpl.colormaps["magma_r"](np.clip(error.numpy() / _LARGE_ERROR, 0, 1) * 0.9)
+    colours: Pixels = (shades[..., :3] * 255).round().astype(np.uint8)
+    return colours
+
+
+def _png(values: Pixels) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(values).save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

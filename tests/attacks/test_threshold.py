@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimia.arrays import Bools, Floats
+from mimia.attacks.threshold import Threshold
+from mimia.signals.base import Shadows, Signals
+
+
+def make_signals(values: Floats) -> Signals:
+    """Make signals of (models, images, draws)."""
+    models, images, _ = values.shape
+    names = tuple(f"model {number}" for number in range(models))
+    return Signals(values.astype(np.float32), names, np.array([f"image {number}" for number in range(images)]), "masks")
+
+
+def make_shadow(distances: list[float], membership: Bools) -> Shadows:
+    return Shadows(make_signals(np.array(distances)[None, :, None]), membership[None])
+
+
+def balanced_accuracy(scores: Floats, members: Bools, threshold: float) -> float:
+    called = scores >= threshold
+    return float((called[members].mean() + (~called)[~members].mean()) / 2)
+
+
+def test_score_is_the_mean_distance_with_its_sign_turned() -> None:
+    values = np.random.default_rng(0).exponential(size=(3, 10, 6))
+    target, shadows = make_signals(values[:1]), Shadows(make_signals(values[1:]), np.eye(2, 10, dtype=bool))
+    scores = Threshold().fit(shadows).score(target, shadows).values
+    for image in range(10):
+        assert scores[image] == pytest.approx(-sum(target.values[0, image].tolist()) / 6, rel=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=30))
+@settings(max_examples=100, deadline=None)
+def test_no_threshold_has_a_higher_balanced_accuracy_than_the_learned_one(images: list[tuple[int, bool]]) -> None:
+    members = np.array([member for _, member in images])
+    members[:2] = [True, False]
+    distances = [float(distance) for distance, _ in images]
+    learned = Threshold().fit(make_shadow(distances, members)).threshold
+    scores = -np.array(distances)
+    best = max(balanced_accuracy(scores, members, cut) for cut in [*np.unique(scores), np.inf])
+    assert balanced_accuracy(scores, members, learned) == pytest.approx(best)
+
+
+def test_threshold_stands_halfway_between_the_scores_that_it_separates() -> None:
+    members = np.array([True, True, False, False])
+    assert Threshold().fit(make_shadow([0.1, 0.2, 0.4, 0.8], members)).threshold == pytest.approx(-0.3)
+
+
+def test_where_members_score_lower_no_image_is_called_a_member() -> None:
+    shadow = make_shadow([3.0, 4.0, 1.0, 2.0], np.array([True, True, False, False]))
+    assert -1 < Threshold().fit(shadow).threshold < 0
+
+
+def test_threshold_is_learned_on_all_shadows_together() -> None:
+    values = np.array([[0.1, 0.9, 0.5], [0.7, 0.2, 0.6]])[:, :, None]
+    membership = np.array([[True, False, False], [False, True, False]])
+    assert Threshold().fit(Shadows(make_signals(values), membership)).threshold == pytest.approx(-0.35)

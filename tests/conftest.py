@@ -1,0 +1,64 @@
+"""What several test modules share."""
+
+import ctypes
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mimia.arrays import Pixels
+from mimia.store import Store
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test waits for a network
+
+
+@pytest.fixture
+def data_file() -> Callable[[str], Path]:
+    """Give the path of a file of real images, or skip where this machine does not have it."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    directory = Path(os.environ.get("MIMIA_DATA", default))
+
+    def find(name: str) -> Path:
+        path = directory / name
+        if not path.is_file():
+            pytest.skip(f"{path} is not there: set MIMIA_DATA to the folder that holds {name}")
+        return path
+
+    return find
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def photos() -> Pixels:
+    """Six images of noise, (6, 3, 8, 8)."""
+    return np.random.default_rng(0).integers(0, 256, (6, 3, 8, 8), dtype=np.uint8)
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photos: Pixels) -> Path:
+    """The photos as PNG at several depths, so named that the order of their paths is the order of the photos."""
+    folder = tmp_path / "photos"
+    for name, pixels in zip(["a/0", "a/1", "a/b/2", "a/c/d/3", "e/4", "f5"], photos, strict=True):
+        path = folder / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(path)
+    return folder
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 64 KiB."""
+    libc = ctypes.CDLL(None)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() != 0 or libc.mount(b"tmpfs", bytes(disk), b"tmpfs", 0, b"size=64k") != 0:
+        pytest.skip("only root may mount a disk that is small enough to fill")
+    yield disk
+    libc.umount2(bytes(disk), 2)  # MNT_DETACH: a failed test may hold a file open

@@ -1,0 +1,110 @@
+import io
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+from sklearn.datasets import load_sample_images
+
+from mimia.arrays import Bools, Floats, Pixels
+from mimia.evaluation.blind import blind_scores, pixel_statistics
+from mimia.images.imageset import ImageSet
+from mimia.images.load import load_images
+from mimia.store import Store
+
+Prepare = Callable[[Image.Image], Image.Image]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
+
+
+@pytest.fixture(scope="module")
+def photographs() -> Pixels:
+    """Tiles of 32 pixels of two photographs, (N, 3, 32, 32)."""
+    tiles = [
+        photograph[top : top + 32, left : left + 32]
+        for photograph in load_sample_images().images
+        for top in range(0, 427 - 31, 32)
+        for left in range(0, 640 - 31, 32)
+    ]
+    return np.stack(tiles).transpose(0, 3, 1, 2)
+
+
+def area(scores: Floats, members: Bools) -> float:
+    inside, outside = scores[members][:, None], scores[~members]
+    return float((inside > outside).mean() + (inside == outside).mean() / 2)
+
+
+def half(count: int, seed: int) -> Bools:
+    members: Bools = np.random.default_rng(seed).permutation(count) < count // 2
+    return members
+
+
+def sharpened(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.UnsharpMask(radius=1, percent=150, threshold=0))
+
+
+def blurred(image: Image.Image) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(1))
+
+
+def saved_as_jpeg(image: Image.Image) -> Image.Image:
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=50)
+    return Image.open(buffer)
+
+
+def prepare_members(pixels: Pixels, members: Bools, prepare: Prepare) -> Pixels:
+    grey = pixels.shape[1] == 1
+    prepared = pixels.copy()
+    for row in np.flatnonzero(members):
+        image = Image.fromarray(pixels[row, 0] if grey else pixels[row].transpose(1, 2, 0))
+        changed = np.asarray(prepare(image))
+        prepared[row] = changed if grey else changed.transpose(2, 0, 1)
+    return prepared
+
+
+def test_random_halves_of_one_source_are_not_told_apart(digits: ImageSet) -> None:
+    splits = [half(len(digits), seed) for seed in range(4)]
+    areas = [area(blind_scores(digits.pixels, members, seed), members) for seed, members in enumerate(splits)]
+    # Classifiers of overlapping folds make the area vary by a third more than the Mann-Whitney statistic does.
+    deviation = 4 / 3 * math.sqrt((len(digits) + 1) / (3 * len(digits) ** 2))
+    assert abs(np.mean(areas) - 0.5) < 4 * deviation / math.sqrt(len(areas))
+
+
+@pytest.mark.parametrize("prepare", [sharpened, blurred, saved_as_jpeg])
+def test_digits_that_were_prepared_differently_are_told_apart(digits: ImageSet, prepare: Prepare) -> None:
+    members = half(400, seed=0)
+    pixels = prepare_members(digits.pixels[:400], members, prepare)
+    assert area(blind_scores(pixels, members, seed=0), members) > 0.9
+
+
+@pytest.mark.parametrize("prepare", [sharpened, blurred, saved_as_jpeg])
+def test_photographs_that_were_prepared_differently_are_told_apart(photographs: Pixels, prepare: Prepare) -> None:
+    members = half(len(photographs), seed=0)
+    pixels = prepare_members(photographs, members, prepare)
+    assert area(blind_scores(pixels, members, seed=0), members) > 0.9
+
+
+def test_no_image_is_scored_by_a_classifier_that_saw_its_label(digits: ImageSet) -> None:
+    pixels = np.concatenate([digits.pixels[:150], digits.pixels[:150]])  # each once as member, once as non-member
+    members = np.arange(300) < 150
+    assert area(blind_scores(pixels, members, seed=0), members) < 0.55
+
+
+def test_scores_follow_from_the_seed(digits: ImageSet) -> None:
+    pixels, members = digits.pixels[:200], half(200, seed=0)
+    first = blind_scores(pixels, members, seed=0)
+    assert np.array_equal(blind_scores(pixels, members, seed=0), first)
+    assert not np.array_equal(blind_scores(pixels, members, seed=1), first)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_statistics_of_an_image_do_not_depend_on_the_others(channels: int) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (1030, channels, 12, 12), dtype=np.uint8)
+    together = pixel_statistics(pixels)
+    for row in (0, 1023, 1024, 1029):
+        np.testing.assert_allclose(pixel_statistics(pixels[row : row + 1])[0], together[row])

@@ -1,0 +1,167 @@
+import io
+import os
+import shutil
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import pyarrow
+import pytest
+from PIL import Image
+from pyarrow import parquet
+from sklearn.datasets import load_digits
+
+from mimia.arrays import Pixels, content_id
+from mimia.errors import MimiaError
+from mimia.images.decode import decode
+from mimia.images.sources import HuggingFace, Source, open_source
+
+
+@pytest.fixture(autouse=True)
+def _cache_of_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path / "cache"))
+
+
+def ids_of(source: Source) -> list[str]:
+    return [content_id(decode(encoded, 8, source.channels)) for _, encoded in source]
+
+
+def write_dataset(path: Path, files: list[Path]) -> None:
+    """Write a parquet file as `datasets` writes it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"bytes": file.read_bytes(), "path": None} for file in files]
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+    data = datasets.Dataset.from_dict({"image": rows, "label": list(range(len(rows)))}, features)
+    data.to_parquet(path)
+
+
+def table(**columns: Any) -> bytes:
+    """Encode columns as a parquet file."""
+    buffer = io.BytesIO()
+    parquet.write_table(pyarrow.table(columns), buffer)
+    return buffer.getvalue()
+
+
+def test_digits_are_scikit_learns() -> None:
+    found = np.stack([decode(encoded, 8, 1)[0] for _, encoded in open_source("digits")])
+    assert found.max() == 255
+    np.testing.assert_array_equal(np.rint(found * (16 / 255)), load_digits().images)
+
+
+def test_folder_gives_image_files_at_any_depth_in_the_order_of_their_paths(photo_folder: Path, photos: Pixels) -> None:
+    (photo_folder / "a" / "notes.txt").write_text("no image")
+    (photo_folder / "a" / "._0.png").write_bytes(b"what macOS leaves in archives")
+    (photo_folder / "g.png").mkdir()
+    source = open_source(str(photo_folder))
+    assert [name for name, _ in source] == ["a/0.png", "a/1.png", "a/b/2.png", "a/c/d/3.png", "e/4.png", "f5.png"]
+    assert ids_of(source) == [content_id(pixels) for pixels in photos]
+    assert len(source) == 6
+
+
+def test_suffix_in_capitals_is_that_of_an_image(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "DSC001.JPG")
+    assert len(open_source(str(tmp_path))) == 1
+
+
+def test_fingerprint_of_a_folder_follows_its_files(photo_folder: Path) -> None:
+    def fingerprint() -> str:
+        return open_source(str(photo_folder)).fingerprint
+
+    found = [fingerprint()]
+    assert fingerprint() == found[0]
+    os.utime(photo_folder / "f5.png", (1, 1))
+    found.append(fingerprint())
+    (photo_folder / "f5.png").rename(photo_folder / "f6.png")
+    found.append(fingerprint())
+    (photo_folder / "f6.png").unlink()
+    found.append(fingerprint())
+    assert len(set(found)) == 4
+
+
+def test_real_parquet_file_gives_its_images(data_file: Callable[[str], Path]) -> None:
+    path = data_file("cifar10.parquet")
+    rows = parquet.read_table(path).slice(0, 20).to_pylist()
+    source = open_source(str(path))
+    assert len(source) == 24_000
+    assert list(islice(source, 20)) == [(row["image"]["path"], row["image"]["bytes"]) for row in rows]
+
+
+def test_parquet_rows_may_lack_bytes_or_path(tmp_path: Path, photo_folder: Path) -> None:
+    file = photo_folder / "f5.png"
+    rows = [{"bytes": b"0", "path": "zero"}, {"bytes": b"1", "path": None}, {"bytes": None, "path": str(file)}]
+    kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    path = tmp_path / "x.parquet"
+    path.write_bytes(table(image=pyarrow.array([*rows, {"bytes": None, "path": None}, None], kind)))
+    expected = [("zero", b"0"), ("x.parquet row 1", b"1"), (str(file), file), ("x.parquet row 3", b"")]
+    assert list(open_source(str(path))) == [*expected, ("x.parquet row 4", b"")]
+
+
+@pytest.mark.parametrize("kind", [pyarrow.binary(), pyarrow.large_binary()], ids=str)
+def test_parquet_column_may_hold_bare_bytes(tmp_path: Path, kind: pyarrow.DataType) -> None:
+    path = tmp_path / "x.parquet"
+    path.write_bytes(table(img=pyarrow.array([b"0", None], kind)))
+    assert list(open_source(str(path))) == [("x.parquet row 0", b"0"), ("x.parquet row 1", b"")]
+
+
+@pytest.mark.parametrize(
+    ("source", "content", "message"),
+    [
+        ("nowhere", {}, "nowhere does not exist: pass a folder of images or a parquet file"),
+        ("nowhere.parquet", {}, r"nowhere\.parquet does not exist: pass"),
+        (".", {}, r"no image files \(.*\.png.*\) in the folder"),
+        ("texts", {"texts/a/b.txt": b"hello"}, r"no image files \(.*\.png.*\) in the folder .*texts"),
+        ("a.txt", {"a.txt": b"hello"}, r"a\.txt is a file, but neither a folder of images nor a parquet file"),
+        ("a.parquet", {"a.parquet": b"hello"}, r"a\.parquet is not a readable parquet file"),
+        ("a.parquet", {"a.parquet": table(image=[b"0"] * 100)[:-50]}, r"a\.parquet is not a readable parquet file"),
+        ("a.parquet", {"a.parquet": table(text=["a"], label=[1])}, "no column 'image' .* only: text, label. Rename"),
+        ("a.parquet", {"a.parquet": table(image=[[0, 1, 2]])}, "no column 'image' of encoded images"),
+        ("texts", {"texts/a.parquet": table(text=["a"], label=[1])}, "no column of images, but only: text, label"),
+    ],
+)
+def test_what_holds_no_images_is_refused(tmp_path: Path, source: str, content: dict[str, bytes], message: str) -> None:
+    for name, data in content.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(MimiaError, match=message):
+        open_source(str(tmp_path / source))
+
+
+def test_parquet_that_is_damaged_within_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    content = table(image=[bytes(range(256))] * 4)
+    path.write_bytes(content[:4] + bytes(60) + content[64:])
+    with pytest.raises(MimiaError, match=r"x\.parquet is damaged after row 0 .*: copy it again"):
+        list(open_source(str(path)))
+
+
+def test_directory_of_datasets_gives_the_images_of_its_training_split(tmp_path: Path, photo_folder: Path) -> None:
+    folder = open_source(str(photo_folder))
+    files = [file for _, file in folder if isinstance(file, Path)]
+    write_dataset(tmp_path / "data" / "test-00000.parquet", files[:2])
+    write_dataset(tmp_path / "data" / "train-00000.parquet", files)
+    source = open_source(str(tmp_path / "data"))
+    assert ids_of(source) == ids_of(folder)
+    assert ids_of(HuggingFace(str(tmp_path / "data"), "test")) == ids_of(folder)[:2]
+    with pytest.raises(MimiaError, match="has no split 'validation', but only: train, test"):
+        HuggingFace(str(tmp_path / "data"), "validation")
+    write_dataset(tmp_path / "data" / "train-00000.parquet", files[:3])
+    assert open_source(str(tmp_path / "data")).fingerprint != source.fingerprint
+
+
+def test_image_folder_and_archives_give_through_datasets_what_the_folder_gives(
+    tmp_path: Path, photo_folder: Path
+) -> None:
+    expected = ids_of(open_source(str(photo_folder)))
+    assert sorted(ids_of(HuggingFace(str(photo_folder)))) == sorted(expected)
+    for suffix in ("zip", "tar"):
+        (tmp_path / suffix).mkdir()
+        shutil.make_archive(str(tmp_path / suffix / "photos"), suffix, photo_folder)
+        assert sorted(ids_of(open_source(str(tmp_path / suffix)))) == sorted(expected), suffix
+
+
+def test_unknown_name_is_refused_without_a_network() -> None:
+    with pytest.raises(MimiaError, match=r"No images at 'nobody/nothing'.*without a network, pass a local folder"):
+        open_source("nobody/nothing:test")

@@ -1,0 +1,198 @@
+import multiprocessing
+import runpy
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from mimia.config import ComputeSettings, Recipe
+from mimia.encoders.checkpoints.native import Training
+from mimia.encoders.mae import Mae
+from mimia.errors import MimiaError
+from mimia.images.imageset import ImageSet
+from mimia.images.load import load_images
+from mimia.pretraining import loop
+from mimia.pretraining.loop import train
+from mimia.pretraining.models import spec_for
+from mimia.store import Store
+
+COMPUTE = ComputeSettings(device="cpu", threads=1)  # the number of threads decides over the last bits
+STEPS = 20  # of the recipe below on 64 images: 5 epochs of 4 steps
+
+# Trains and kills itself after the weights of a step have changed, and before anything else has.
+KILLED = """
+import os
+import signal
+from pathlib import Path
+
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from mimia.config import ComputeSettings, Recipe
+from mimia.images.load import load_images
+from mimia.pretraining import loop
+from mimia.pretraining.models import spec_for
+from mimia.store import Store
+
+steps = 0
+
+
+def kill(*_):
+    global steps
+    steps += 1
+    if steps == 11:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+register_optimizer_step_post_hook(kill)
+loop._SAVE_EVERY = -1.0  # after every step
+images = load_images(["digits"], Store(store)).images.take(range(64))
+recipe = Recipe.model_validate_json(recipe)
+loop.train(
+    images, spec_for(images, recipe), recipe, 3, ComputeSettings(device="cpu", threads=1), Path(work)
+)
+"""
+
+
+def make_recipe(**changes: Any) -> Recipe:
+    preset = {"preset": "mae-nano", "epochs": 5, "batch_size": 16, "augmentation": "crop"}
+    return Recipe.model_validate(preset | changes)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def digits(store: Path) -> ImageSet:
+    return load_images(["digits"], Store(store)).images.take(np.arange(64))
+
+
+@pytest.fixture
+def run(digits: ImageSet, tmp_path: Path) -> Callable[..., tuple[Mae, Training]]:
+    def run(name: str, seed: int = 3, **changes: Any) -> tuple[Mae, Training]:
+        recipe = make_recipe(**changes)
+        (tmp_path / name).mkdir(exist_ok=True)
+        return train(digits, spec_for(digits, recipe), recipe, seed, COMPUTE, tmp_path / name)
+
+    return run
+
+
+@contextmanager
+def counted_steps(interrupt_at: int | None = None) -> Iterator[list[int]]:
+    """Count the optimizer's steps; raise an interrupt right after one."""
+    count = [0]
+
+    def hook(*_: object) -> None:
+        count[0] += 1
+        if count[0] == interrupt_at:
+            raise KeyboardInterrupt
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def assert_same(first: tuple[Mae, Training], second: tuple[Mae, Training]) -> None:
+    weights, others = first[0].state_dict(), second[0].state_dict()
+    assert all(torch.equal(weights[name], others[name]) for name in weights)
+    assert first[1].losses == second[1].losses
+
+
+def differ(first: Mae, second: Mae) -> bool:
+    others = second.state_dict()
+    return any(not torch.equal(value, others[name]) for name, value in first.state_dict().items())
+
+
+def test_training_that_was_killed_goes_on_to_the_same_weights_and_losses(
+    run: Callable[..., tuple[Mae, Training]], store: Path, tmp_path: Path
+) -> None:
+    undisturbed = run("undisturbed")
+    (tmp_path / "killed").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text(KILLED)
+    names = {"store": str(store), "work": str(tmp_path / "killed"), "recipe": make_recipe().model_dump_json()}
+    process = multiprocessing.get_context("spawn").Process(target=runpy.run_path, args=(str(script), names))
+    process.start()
+    process.join(120)
+    assert process.exitcode == -signal.SIGKILL
+    with counted_steps() as count:
+        resumed = run("killed")
+    assert count == [STEPS - 10]
+    assert_same(resumed, undisturbed)
+
+
+@pytest.mark.parametrize("save_every", [-1.0, 20.0], ids=["saved after every step", "not saved yet"])
+def test_training_that_was_interrupted_goes_on_to_the_same_weights_and_losses(
+    run: Callable[..., tuple[Mae, Training]], monkeypatch: pytest.MonkeyPatch, save_every: float
+) -> None:
+    undisturbed = run("undisturbed")
+    monkeypatch.setattr(loop, "_SAVE_EVERY", save_every)
+    for step in (6, 3):
+        with counted_steps(interrupt_at=step), pytest.raises(KeyboardInterrupt):
+            run("interrupted")
+    assert_same(run("interrupted"), undisturbed)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "flip", "crop"])
+def test_training_on_digits_lowers_the_loss(run: Callable[..., tuple[Mae, Training]], augmentation: str) -> None:
+    model, training = run("work", augmentation=augmentation, epochs=40)
+    assert len(training.losses) == 40
+    assert np.mean(training.losses[-5:]) < 0.8 * training.losses[0]
+    assert not model.training
+
+
+def test_settings_of_the_training_reach_it(run: Callable[..., tuple[Mae, Training]]) -> None:
+    torch.manual_seed(0)
+    model, training = run("first")
+    torch.manual_seed(1)  # nothing may follow from the global state
+    assert_same(run("again"), (model, training))
+    changes: list[dict[str, Any]] = [
+        {"seed": 4},
+        {"augmentation": "none"},
+        {"batch_size": 32},
+        {"base_learning_rate": 1e-3},
+        {"weight_decay": 0.5},
+        {"betas": (0.8, 0.9)},
+        {"warmup": 0.5},
+        {"mask_ratio": 0.5},
+        {"patch_normalised": True},
+    ]
+    for number, change in enumerate(changes):
+        assert differ(run(f"{number}", **change)[0], model), change
+
+
+def test_training_says_how_it_came_about(run: Callable[..., tuple[Mae, Training]], digits: ImageSet) -> None:
+    _, training = run("work", epochs=1)
+    assert (training.seed, training.images, training.images_fingerprint) == (3, 64, digits.fingerprint)
+    assert training.recipe == make_recipe(epochs=1)
+    assert training.hardware["threads"] == 1
+    assert training.seconds > 0
+
+
+def test_epoch_has_as_many_steps_as_it_has_whole_batches(run: Callable[..., tuple[Mae, Training]]) -> None:
+    for batch_size, steps in ((16, 4), (20, 3), (64, 1), (1000, 1)):
+        with counted_steps() as count:
+            run(f"{batch_size}", batch_size=batch_size, epochs=2)
+        assert count == [2 * steps]
+
+
+def test_images_that_do_not_fit_on_the_device_train_the_same_model(
+    run: Callable[..., tuple[Mae, Training]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run("whole")
+    monkeypatch.setattr(loop, "_ON_DEVICE", 0)
+    assert_same(run("in parts"), whole)
+
+
+def test_training_that_diverges_says_so(run: Callable[..., tuple[Mae, Training]]) -> None:
+    with pytest.raises(MimiaError, match=r"loss became .* in epoch \d+: lower recipe\.base_learning_rate"):
+        run("work", base_learning_rate=1e30)

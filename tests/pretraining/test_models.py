@@ -1,0 +1,168 @@
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from mimia.arrays import Pixels, content_id, fingerprint_of_ids
+from mimia.config import ComputeSettings, Recipe, SplitSettings
+from mimia.encoders.checkpoints import native
+from mimia.errors import MimiaError
+from mimia.images.imageset import ImageSet
+from mimia.images.load import load_images
+from mimia.pretraining.models import pixel_statistics, pretrained, pretrained_shadows, spec_for
+from mimia.splits import split_for_audit
+from mimia.store import Store
+
+COMPUTE = ComputeSettings(device="cpu", threads=1)
+OTHER_VALUES: dict[str, Any] = {  # of each key of a recipe that the weights depend on
+    "size": "micro",
+    "patch_size": 4,
+    "mask_ratio": 0.5,
+    "patch_normalised": True,
+    "epochs": 2,
+    "batch_size": 5,
+    "base_learning_rate": 1e-3,
+    "warmup": 0.5,
+    "weight_decay": 0.1,
+    "betas": (0.8, 0.9),
+    "augmentation": "crop",
+}
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def make_recipe(**changes: Any) -> Recipe:
+    return Recipe.model_validate({"preset": "mae-nano", "epochs": 1, "batch_size": 10} | changes)
+
+
+def pretrain(images: ImageSet, store: Store, recipe: Recipe, seed: int = 0, compute: ComputeSettings = COMPUTE) -> Path:
+    return pretrained(images, spec_for(images, recipe), recipe, seed, compute, store)
+
+
+def image_set(pixels: Pixels) -> ImageSet:
+    ids = np.array([content_id(image) for image in pixels])
+    return ImageSet(pixels, ids, ids)
+
+
+@contextmanager
+def counted_steps() -> Iterator[list[int]]:
+    count = [0]
+
+    def hook(*_: object) -> None:
+        count[0] += 1
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def test_same_settings_never_train_twice(digits: ImageSet, store: Store) -> None:
+    images = digits.take(np.arange(20))
+    with counted_steps() as count:
+        first = pretrain(images, store, make_recipe())
+    assert count == [2]
+    with counted_steps() as count:
+        again = pretrain(images, store, make_recipe())
+        under_another_name = pretrain(images, store, make_recipe(preset="mae-micro", size="nano", patch_size=2))
+    assert count == [0]
+    assert first == again == under_another_name
+
+
+def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store) -> None:
+    assert OTHER_VALUES.keys() == Recipe.model_fields.keys() - {"preset", "seed"}
+    images = digits.take(np.arange(20))
+    paths = [
+        pretrain(images, store, make_recipe()),
+        *(pretrain(images, store, make_recipe(**{key: value})) for key, value in OTHER_VALUES.items()),
+        pretrain(images, store, make_recipe(), seed=1),
+        pretrain(images, store, make_recipe(), compute=ComputeSettings(device="cpu", threads=1, precision="bf16")),
+        pretrain(digits.take(np.arange(1, 21)), store, make_recipe()),
+        pretrain(digits.take(np.arange(20)[::-1]), store, make_recipe()),
+    ]
+    assert len(set(paths)) == len(paths)
+    assert len({native.model_id(path) for path in paths}) == len(paths)
+
+
+def test_statistics_of_the_pixels_are_part_of_the_name(digits: ImageSet, store: Store) -> None:
+    images, recipe = digits.take(np.arange(20)), make_recipe()
+    spec = spec_for(images, recipe)
+    other = spec.model_copy(update={"mean": (0.5,)})
+    paths = {pretrained(images, each, recipe, 0, COMPUTE, store) for each in (spec, other)}
+    assert len(paths) == 2
+
+
+def test_model_in_the_store_is_a_checkpoint_and_nothing_else(digits: ImageSet, store: Store) -> None:
+    images = digits.take(np.arange(20))
+    path = pretrain(images, store, make_recipe(), seed=7)
+    assert {file.name for file in path.iterdir()} == {
+        "artifact.json",
+        "config.json",
+        "model.safetensors",
+        "training.json",
+    }
+    training = native.load_training(path)
+    assert training is not None
+    assert (training.seed, training.images, training.images_fingerprint) == (7, 20, images.fingerprint)
+    assert native.load(path).spec == spec_for(images, make_recipe())
+
+
+def test_shadows_are_trained_on_their_own_halves_from_seeds_of_their_own(digits: ImageSet, store: Store) -> None:
+    images = digits.take(np.arange(90))
+    split = split_for_audit(images.ids, {"source": np.arange(90)}, SplitSettings(shadow_size=15), shadows=4)
+    recipe = make_recipe()
+    target_rows = split.rows[split.of("member")]
+    target = pretrain(images.take(target_rows), store, recipe, recipe.seed)
+    shadows = pretrained_shadows(images, split, spec_for(images, recipe), recipe, COMPUTE, store)
+    trainings = [native.load_training(path) for path in (target, *shadows)]
+    halves = [training.images_fingerprint for training in trainings[1:] if training]
+    assert halves == [fingerprint_of_ids(split.ids[seen]) for seen in split.membership]
+    assert len({training.seed for training in trainings if training}) == 5
+    assert not set(split.ids[split.membership.any(axis=0)]) & set(images.ids[target_rows])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_pixel_statistics_are_those_of_numpy(channels: int) -> None:
+    generator = np.random.default_rng(0)
+    highest = np.array([256, 100, 10])[:channels, None, None]
+    pixels = generator.integers(0, highest, (5000, channels, 2, 2)).astype(np.uint8)
+    mean, std = pixel_statistics(image_set(pixels))
+    np.testing.assert_allclose(mean, (pixels / 255).mean(axis=(0, 2, 3)), rtol=1e-12)
+    np.testing.assert_allclose(std, (pixels / 255).std(axis=(0, 2, 3)), rtol=1e-12)
+
+
+def test_images_of_one_colour_are_normalised_to_zero() -> None:
+    images = image_set(np.full((2, 1, 8, 8), 51, np.uint8))
+    spec = spec_for(images, make_recipe())
+    assert (spec.mean, spec.std) == ((0.2,), (1.0,))
+    torch.testing.assert_close(spec.normalise(torch.from_numpy(images.pixels)), torch.zeros(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch_size": 3}, "patches of 3 px do not tile images of 8 px: choose a patch size that divides 8"),
+        ({"patch_size": 8}, "a mask ratio of 0.75 on 1 patches leaves none visible or none masked: choose another "),
+        ({"mask_ratio": 0.99}, "a mask ratio of 0.99 on 16 patches leaves none visible or none masked: choose "),
+    ],
+)
+def test_recipe_that_does_not_fit_the_images_says_why(digits: ImageSet, changes: Any, message: str) -> None:
+    with pytest.raises(MimiaError) as caught:
+        spec_for(digits, make_recipe(**changes))
+    assert str(caught.value).startswith(f"The recipe does not fit the images: {message}")
+    assert str(caught.value).endswith(".")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,184 @@
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimia.arrays import Ids, Indices
+from mimia.config import SplitSettings
+from mimia.errors import MimiaError
+from mimia.splits import Role, Split, split_for_audit, split_for_inference
+
+ROLES: tuple[Role, ...] = ("member", "nonmember", "candidate", "shadow", "holdout")
+
+
+def make_ids(count: int) -> Ids:
+    return np.array([f"image {number}" for number in range(count)])
+
+
+def make_sides(**counts: int) -> dict[str, Indices]:
+    """Rows of sides that stand one after the other."""
+    bounds = np.cumsum([0, *counts.values()])
+    return {side: np.arange(bounds[i], bounds[i + 1]) for i, side in enumerate(counts)}
+
+
+def audit(sides: Mapping[str, Indices], shadows: int = 2, **wanted: int) -> Split:
+    count = 1 + max(int(rows.max()) for rows in sides.values())
+    return split_for_audit(make_ids(count), sides, SplitSettings.model_validate(wanted), shadows)
+
+
+def sizes(split: Split) -> dict[str, int]:
+    return {role: int(split.of(role).sum()) for role in ROLES if split.of(role).any()}
+
+
+def rows_of(split: Split, role: Role) -> set[int]:
+    return set(split.rows[split.of(role)].tolist())
+
+
+@given(st.integers(5, 60), st.integers(1, 5), st.integers(0, 5))
+@settings(max_examples=50, deadline=None)
+def test_every_image_has_one_role_and_only_the_pool_is_seen_by_shadows(count: int, shadows: int, seed: int) -> None:
+    split = audit(make_sides(source=count), shadows, seed=seed)
+    assert len(set(split.rows.tolist())) == len(split.rows)
+    assert sum(sizes(split).values()) == len(split.rows) == count
+    assert split.ids.tolist() == make_ids(count)[split.rows].tolist()
+    assert not split.membership[:, ~split.of("shadow")].any()
+
+
+@given(st.integers(1, 20), st.integers(1, 7))
+@settings(max_examples=50, deadline=None)
+def test_shadows_are_trained_in_pairs_on_complementary_halves(shadow_size: int, shadows: int) -> None:
+    split = audit(make_sides(source=60), shadows, n_members=3, shadow_size=shadow_size)
+    halves = [set(split.training_rows(shadow).tolist()) for shadow in range(shadows)]
+    assert [len(half) for half in halves] == [shadow_size] * shadows
+    for first, second in zip(halves[::2], halves[1::2], strict=False):
+        assert first | second == rows_of(split, "shadow")
+        assert not first & second
+
+
+def test_pairs_of_shadows_halve_the_pool_differently() -> None:
+    split = audit(make_sides(source=200), shadows=6)
+    assert len({split.membership[shadow].tobytes() for shadow in range(6)}) == 6
+
+
+@pytest.mark.parametrize(
+    ("sides", "wanted", "expected"),
+    [
+        ({"source": 90}, {}, (10, 50, 20, 10)),
+        ({"source": 5}, {}, (1, 1, 2, 1)),
+        ({"source": 90}, {"n_members": 20}, (20, 10, 40, 20)),
+        ({"source": 90}, {"n_members": 1, "n_nonmembers": 2, "shadow_size": 3, "n_holdout": 4}, (1, 2, 6, 4)),
+        ({"members": 10, "nonmembers": 70}, {}, (10, 40, 20, 10)),
+        ({"members": 90, "nonmembers": 40}, {"n_nonmembers": 5}, (90, 5, 20, 10)),
+        ({"members": 30, "nonmembers": 40, "reference": 30}, {}, (30, 40, 20, 10)),
+        ({"members": 10, "nonmembers": 40, "reference": 90}, {"n_members": 8, "n_nonmembers": 9}, (8, 9, 16, 8)),
+    ],
+)
+def test_sides_get_as_many_images_as_asked_for_or_as_follows(
+    sides: dict[str, int], wanted: dict[str, int], expected: tuple[int, ...]
+) -> None:
+    rows = make_sides(**sides)
+    split = audit(rows, **wanted)
+    assert sizes(split) == dict(zip(["member", "nonmember", "shadow", "holdout"], expected, strict=True))
+    if "source" not in sides:
+        assert rows_of(split, "member") <= set(rows["members"].tolist())
+        assert rows_of(split, "nonmember") <= set(rows["nonmembers"].tolist())
+        pool = set(rows.get("reference", rows["nonmembers"]).tolist())
+        assert rows_of(split, "shadow") | rows_of(split, "holdout") <= pool
+
+
+def test_split_follows_from_its_seed() -> None:
+    sides = make_sides(source=90)
+    assert audit(sides, seed=1).fingerprint == audit(sides, seed=1).fingerprint
+    assert audit(sides, seed=1).fingerprint != audit(sides, seed=2).fingerprint
+    assert rows_of(audit(sides, seed=1), "member") != rows_of(audit(sides, seed=2), "member")
+
+
+def test_more_shadows_change_neither_the_sides_nor_the_shadows_before() -> None:
+    few, many = audit(make_sides(source=90), shadows=3), audit(make_sides(source=90), shadows=6)
+    np.testing.assert_array_equal(few.rows, many.rows)
+    np.testing.assert_array_equal(few.roles, many.roles)
+    np.testing.assert_array_equal(few.membership, many.membership[:3])
+    assert few.fingerprint != many.fingerprint
+
+
+def test_draw_favours_no_place_in_the_source() -> None:
+    drawn = [row for seed in range(300) for row in rows_of(audit(make_sides(source=18), seed=seed), "member")]
+    counts = np.bincount(drawn, minlength=18)
+    assert counts.sum() == 600
+    assert (np.abs(counts - 600 / 18) < 4 * np.sqrt(600 / 18)).all()
+
+
+def test_image_of_several_sides_stays_on_the_first_and_is_counted() -> None:
+    sides = {"members": np.arange(10), "nonmembers": np.arange(8, 30), "reference": np.arange(20, 60)}
+    ids = make_ids(60)
+    ids[[1, 2]] = ids[0]
+    ids[59] = ids[58]
+    split = split_for_audit(ids, sides, SplitSettings(), 2)
+    assert rows_of(split, "member") == {0, 3, 4, 5, 6, 7, 8, 9}
+    assert rows_of(split, "nonmember") == set(range(10, 30))
+    assert min(rows_of(split, "shadow") | rows_of(split, "holdout")) >= 30
+    assert split.duplicates == {
+        "within members": 2,
+        "of nonmembers on an earlier side": 2,
+        "within reference": 1,
+        "of reference on an earlier side": 10,
+    }
+
+
+def test_members_and_nonmembers_must_be_different_images() -> None:
+    with pytest.raises(MimiaError, match=r"Every image of the nonmembers stands on another side too"):
+        audit({"members": np.arange(30), "nonmembers": np.arange(30)})
+
+
+@pytest.mark.parametrize(
+    ("sides", "wanted", "needed", "there"),
+    [
+        ({"source": 4}, {}, 5, 4),
+        ({"source": 100}, {"n_members": 30}, 121, 100),
+        ({"source": 100}, {"n_members": 10, "n_nonmembers": 80}, 120, 100),
+        ({"members": 3, "nonmembers": 100}, {"n_members": 4}, 4, 3),
+        ({"members": 30, "nonmembers": 3}, {}, 4, 3),
+        ({"members": 30, "nonmembers": 100}, {"n_nonmembers": 50, "shadow_size": 20, "n_holdout": 20}, 110, 100),
+        ({"members": 30, "nonmembers": 9, "reference": 2}, {}, 3, 2),
+        ({"members": 30, "nonmembers": 9, "reference": 90}, {"n_nonmembers": 10}, 10, 9),
+    ],
+)
+def test_too_few_images_are_an_error_with_the_number_that_would_do(
+    sides: dict[str, int], wanted: dict[str, int], needed: int, there: int
+) -> None:
+    with pytest.raises(MimiaError, match=rf"needs {needed} different \w+, and there are {there}: give more"):
+        audit(make_sides(**sides), **wanted)
+    short = max(sides, key=lambda side: sides[side] == there)
+    audit(make_sides(**sides | {short: needed}), **wanted)  # does
+
+
+def infer(candidates: int, reference: int, copied: int = 0, **wanted: int) -> Split:
+    ids = make_ids(candidates + reference)
+    ids[candidates : candidates + copied] = ids[:copied]
+    sides = make_sides(candidates=candidates, reference=reference)
+    return split_for_inference(ids, sides, SplitSettings.model_validate(wanted), 2)
+
+
+def test_inference_keeps_every_candidate_and_splits_the_reference() -> None:
+    split = infer(20, 30)
+    assert sizes(split) == {"candidate": 20, "shadow": 20, "holdout": 10}
+    assert rows_of(split, "candidate") == set(range(20))
+    np.testing.assert_array_equal(split.membership.sum(axis=0), split.of("shadow"))
+    assert infer(20, 30).fingerprint == split.fingerprint
+    assert rows_of(infer(20, 30, seed=1), "holdout") != rows_of(split, "holdout")
+    assert sizes(infer(20, 30, n_holdout=4, shadow_size=6)) == {"candidate": 20, "shadow": 12, "holdout": 4}
+
+
+def test_candidate_that_is_a_reference_image_too_stays_a_candidate() -> None:
+    split = infer(20, 30, copied=5)
+    assert rows_of(split, "candidate") == set(range(20))
+    assert min(rows_of(split, "shadow") | rows_of(split, "holdout")) >= 25
+    assert split.duplicates == {"of reference on an earlier side": 5}
+
+
+def test_inference_needs_three_reference_images() -> None:
+    assert sizes(infer(20, 3)) == {"candidate": 20, "shadow": 2, "holdout": 1}
+    with pytest.raises(MimiaError, match=r"needs 3 different images, and there are 2"):
+        infer(20, 2)
