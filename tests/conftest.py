@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +11,6 @@ from PIL import Image
 
 from mimia.arrays import Pixels
 from mimia.store import Store
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test waits for a network
-
-
-@pytest.fixture
-def data_file() -> Callable[[str], Path]:
-    """Give the path of a file of real images, or skip where this machine does not have it."""
-    default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    directory = Path(os.environ.get("MIMIA_DATA", default))
-
-    def find(name: str) -> Path:
-        path = directory / name
-        if not path.is_file():
-            pytest.skip(f"{path} is not there: set MIMIA_DATA to the folder that holds {name}")
-        return path
-
-    return find
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.config import ComputeSettings, Recipe
@@ -178,11 +179,25 @@ def test_training_says_how_it_came_about(run: Callable[..., tuple[Mae, Training]
     assert training.seconds > 0
 
 
-def test_epoch_has_as_many_steps_as_it_has_whole_batches(run: Callable[..., tuple[Mae, Training]]) -> None:
-    for batch_size, steps in ((16, 4), (20, 3), (64, 1), (1000, 1)):
-        with counted_steps() as count:
-            run(f"{batch_size}", batch_size=batch_size, epochs=2)
-        assert count == [2 * steps]
+@pytest.mark.parametrize(("batch_size", "steps", "images"), [(16, 4, 16), (20, 4, 16), (63, 2, 32), (1000, 1, 64)])
+def test_epoch_is_cut_into_equal_batches_of_the_size_at_most(
+    run: Callable[..., tuple[Mae, Training]],
+    monkeypatch: pytest.MonkeyPatch,
+    batch_size: int,
+    steps: int,
+    images: int,
+) -> None:
+    seen: list[int] = []
+
+    def augment(batch: Tensor, *_: object) -> Tensor:
+        seen.append(len(batch))
+        return batch
+
+    monkeypatch.setattr(loop, "augment", augment)
+    with counted_steps() as count:
+        run("work", batch_size=batch_size, epochs=2)
+    assert count == [2 * steps]
+    assert seen == [images] * 2 * steps
 
 
 def test_images_that_do_not_fit_on_the_device_train_the_same_model(

@@ -26,7 +26,7 @@ def recipe(**changes: float | tuple[float, float]) -> Recipe:
 
 
 def test_rate_rises_from_zero_to_its_peak_and_falls_to_zero() -> None:
-    rates = [learning_rate(step, 100, recipe(warmup=0.2)) for step in range(100)]
+    rates = [learning_rate(step, 100, 512, recipe(warmup=0.2)) for step in range(100)]
     peak = 1e-3 * 512 / 256
     assert rates[0] == 0
     assert rates[10] == pytest.approx(peak / 2)
@@ -37,7 +37,7 @@ def test_rate_rises_from_zero_to_its_peak_and_falls_to_zero() -> None:
 
 
 def test_rate_without_warmup_starts_at_its_peak() -> None:
-    assert learning_rate(0, 10, recipe(warmup=0)) == pytest.approx(2e-3)
+    assert learning_rate(0, 10, 512, recipe(warmup=0)) == pytest.approx(2e-3)
 
 
 @given(st.integers(1, 60), st.integers(1, 30), st.integers(0, 59), st.data())
@@ -50,7 +50,7 @@ def test_rate_is_that_of_the_official_code(epochs: int, steps_per_epoch: int, wa
         expected = 2e-3 * epoch / warmup_epochs
     else:
         expected = 2e-3 * 0.5 * (1 + math.cos(math.pi * (epoch - warmup_epochs) / (epochs - warmup_epochs)))
-    found = learning_rate(step, epochs * steps_per_epoch, recipe(warmup=warmup_epochs / epochs))
+    found = learning_rate(step, epochs * steps_per_epoch, 512, recipe(warmup=warmup_epochs / epochs))
     assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 

@@ -4,6 +4,7 @@ Weights, order, masks and augmentation of a step follow from the model's seed an
 which was killed and started again ends with the same weights as an undisturbed one.
 """
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -57,8 +58,8 @@ def train(
     device = accelerator(compute).device
     model = Mae(spec, SIZES[recipe.size], torch_generator("cpu", seed, "weights")).to(device)
     optimizer = make_optimizer(model, recipe)
-    batch_size = min(recipe.batch_size, len(images))
-    steps_per_epoch = len(images) // batch_size
+    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
+    batch_size = len(images) // steps_per_epoch  # equal batches: fewer images are left out than an epoch has steps
     steps = recipe.epochs * steps_per_epoch
     fetch = _fetcher(images, device)
     state_file = work / "training.pt"
@@ -90,7 +91,7 @@ def train(
             epoch, batch = divmod(step, steps_per_epoch)
             rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
             for group in optimizer.param_groups:
-                group["lr"] = learning_rate(step, steps, recipe)
+                group["lr"] = learning_rate(step, steps, batch_size, recipe)
             loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
             epoch_loss += loss
             step += 1

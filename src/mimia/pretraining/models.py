@@ -18,6 +18,7 @@ from mimia.splits import Split
 from mimia.store import Store
 
 _CHUNK = 4096
+_LOOP = 2  # raised when a change of `loop` makes other weights of the same settings
 
 
 def pretrained(
@@ -47,6 +48,7 @@ def pretrained(
         "seed": seed,
         "images": images.fingerprint,
         "precision": compute.precision,
+        "loop": _LOOP,
     }
     build = partial(_build, images, spec, recipe, seed, compute, description)
     return store.make("models", settings, build)

@@ -8,15 +8,16 @@ from torch.optim import AdamW
 from mimia.config import Recipe
 
 
-def learning_rate(step: int, steps: int, recipe: Recipe) -> float:
+def learning_rate(step: int, steps: int, batch_size: int, recipe: Recipe) -> float:
     """Give the rate of a step: linear warm-up, then a cosine to 0; both move at every step.
 
     Args:
         step: 0 to ``steps - 1``.
         steps: Steps of the whole training.
-        recipe: Its rate is for a batch of 256 and is scaled in proportion.
+        batch_size: Images of a step; the recipe's rate is for 256 and is scaled in proportion.
+        recipe: Its rate and warm-up.
     """
-    peak = recipe.base_learning_rate * recipe.batch_size / 256
+    peak = recipe.base_learning_rate * batch_size / 256
     warmup = recipe.warmup * steps
     if step < warmup:
         return peak * step / warmup

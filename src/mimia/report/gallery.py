@@ -89,7 +89,7 @@ def _colours(image: Tensor) -> Pixels:
 
 
 def _error_map(error: Tensor) -> Pixels:
-    shades = mpl.colormaps["magma_r"](np.clip(error.numpy() / _LARGE_ERROR, 0, 1) * 0.9)
+    shades = mpl.colormaps["gist_heat_r"](np.clip(error.numpy() / _LARGE_ERROR, 0, 1) * 0.9)
     colours: Pixels = (shades[..., :3] * 255).round().astype(np.uint8)
     return colours
 
