@@ -7,4 +7,4 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 
 def test_help(benchmark: BenchmarkFixture) -> None:
-    benchmark(subprocess.run, [sys.executable, "-m", "mimia.cli", "--help"], check=True, capture_output=True)
+    benchmark(subprocess.run, [sys.executable, "-m", "mimia", "--help"], check=True, capture_output=True)

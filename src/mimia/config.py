@@ -109,9 +109,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mae-nano": {
         "size": "nano",
         "patch_size": 2,
-        "epochs": 600,
+        "epochs": 900,
         "batch_size": 100,
-        "base_learning_rate": 4e-3,
+        "base_learning_rate": 8e-3,
     },
     "mae-micro": {
         "size": "micro",

@@ -17,7 +17,9 @@ from sklearn.datasets import load_digits
 from mimia.arrays import Pixels, content_id
 from mimia.errors import MimiaError
 from mimia.images.decode import decode
+from mimia.images.load import load_images
 from mimia.images.sources import HuggingFace, Source, open_source
+from mimia.store import Store
 
 
 @pytest.fixture(autouse=True)
@@ -160,6 +162,13 @@ def test_image_folder_and_archives_give_through_datasets_what_the_folder_gives(
         (tmp_path / suffix).mkdir()
         shutil.make_archive(str(tmp_path / suffix / "photos"), suffix, photo_folder)
         assert sorted(ids_of(open_source(str(tmp_path / suffix)))) == sorted(expected), suffix
+
+
+def test_name_that_is_no_utf_8_can_be_written_into_a_report(tmp_path: Path, photo_folder: Path) -> None:
+    (photo_folder / "f5.png").rename(os.fsdecode(bytes(photo_folder) + b"/caf\xe9.png"))
+    names = [name for name, _ in open_source(str(photo_folder))]
+    assert "caf\ufffd.png" in names
+    assert load_images([str(photo_folder)], Store(tmp_path / "store")).images.names.tolist() == names
 
 
 def test_unknown_name_is_refused_without_a_network() -> None:

@@ -127,7 +127,7 @@ def judge(evaluations: Sequence[Evaluation], blind: Evaluation) -> Verdict:
     p_value = min(1.0, len(evaluations) * min(each.p_value for each in evaluations))
     evidence = f"The strongest attack, {best.attack}, has a ROC area of {best.area} (½ is a guess)"
     if best.tpr_at_1_percent.value is not None:
-        evidence += f" and finds {best.tpr_at_1_percent.value:.1%} of the members at 1 % false alarms"
+        evidence += f" and finds {100 * best.tpr_at_1_percent.value:.1f} % of the members at 1 % false alarms"
     evidence += f"; {_p(p_value)}."
     if p_value < _SIGNIFICANT:
         return Verdict("leaks", f"This model gives away its pre-training images. {evidence}")

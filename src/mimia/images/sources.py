@@ -4,6 +4,7 @@ All give pairs of a name and an encoded image, so that there is one way to decod
 """
 
 import io
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,7 +79,8 @@ class Folder(Source):
 
     def __iter__(self) -> Iterator[tuple[str, Encoded]]:
         for path in self._paths:
-            yield str(path.relative_to(self._directory)), path
+            name = os.fsencode(path.relative_to(self._directory)).decode(errors="replace")
+            yield name, path  # a report is UTF-8, and a file's name need not be
 
 
 class Parquet(Source):

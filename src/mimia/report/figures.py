@@ -1,17 +1,24 @@
 """The figures of a report as SVG: the same report gives the same bytes."""
 
+import html
 import io
+import math
 from collections.abc import Sequence
+from itertools import cycle, product
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from mimia.evaluation.evaluate import Evaluation
 from mimia.report.schema import Histogram, Model
 
 _SIZE = (4.8, 3.6)  # inches: readable where a phone shows it at full width
+_LEGEND: dict[str, Any] = {"fontsize": 8.5, "columnspacing": 1, "handlelength": 1.5}
+_LEGEND_ROW = 0.18  # inches
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -23,6 +30,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "mimia",
     "svg.fonttype": "none",
 }
+_HEADROOM = 1.28  # above a histogram, for the legend
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5fb0", "#c17817")
 _GREY = "#7b8794"
 _GROUP_COLOURS = {"members": "#d1495b", "non-members": "#1b6ca8", "candidates": "#d1495b"}
@@ -30,20 +38,25 @@ _GROUP_COLOURS = {"members": "#d1495b", "non-members": "#1b6ca8", "candidates": 
 
 def roc_figure(evaluations: Sequence[Evaluation], blind: Evaluation, nonmembers: int) -> str:
     """Draw ROC curves on logarithmic axes, where low false-positive rates can be seen."""
-    floor = 1 / nonmembers
+    floor = 1 / max(nonmembers, 10)
     figure, axes = _figure("false-positive rate", "true-positive rate")
     axes.plot([floor, 1], [floor, 1], color=_GREY, linewidth=1, linestyle=":", label="guess")
-    curves = [*zip(evaluations, _COLOURS, strict=False), (blind, _GREY)]
-    for evaluation, colour in curves:
+    looks = cycle(product(("-", "--", "-."), _COLOURS))
+    for evaluation, (dashes, colour) in [*zip(evaluations, looks, strict=False), (blind, ("-", _GREY))]:
         axes.plot(
             [max(rate, floor) for rate in evaluation.false_rate],
             [max(rate, floor) for rate in evaluation.true_rate],
             color=colour,
+            linestyle=dashes,
             linewidth=1.2 if evaluation is blind else 2,
             label="no model (blind)" if evaluation is blind else evaluation.attack,
         )
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
-    axes.legend(frameon=False, loc="lower right")
+    _write_plainly(axes.xaxis, axes.yaxis)
+    entries = len(evaluations) + 2
+    columns = 2 if all(len(evaluation.attack) < 24 for evaluation in evaluations) else 1
+    figure.set_figheight(_SIZE[1] + _LEGEND_ROW * math.ceil(entries / columns))
+    figure.legend(frameon=False, loc="outside lower center", ncols=columns, **_LEGEND)
     return _svg(figure, "ROC curves of all attacks on logarithmic axes")
 
 
@@ -55,24 +68,38 @@ def histogram_figure(histogram: Histogram) -> str:
         shares = [count / max(sum(counts), 1) for count in counts]
         axes.stairs(shares, histogram.edges, fill=True, color=colour, alpha=0.25)
         axes.stairs(shares, histogram.edges, color=colour, linewidth=1.5, label=group)
-    axes.axvline(histogram.threshold, color="#1f2933", linewidth=1, linestyle="--", label="threshold (shadows)")
-    axes.margins(x=0)
-    axes.set_ylim(0, axes.get_ylim()[1] * 1.28)  # room for the legend
-    axes.legend(frameon=False, loc="upper center", ncols=3, fontsize=8.5, columnspacing=1, handlelength=1.5)
+    axes.axvline(
+        histogram.threshold, 0, 1 / _HEADROOM, color="#1f2933", linewidth=1, linestyle="--", label="threshold (shadows)"
+    )
+    axes.margins(x=0.02)
+    axes.set_ylim(0, axes.get_ylim()[1] * _HEADROOM)
+    axes.legend(frameon=False, loc="upper center", ncols=3, **_LEGEND)
     return _svg(figure, f"Distribution of {histogram.quantity}")
 
 
 def training_figure(models: Sequence[Model]) -> str:
-    """Draw the training loss of all models."""
+    """Draw the training loss of all models; many shadows are drawn alike."""
     figure, axes = _figure("epoch", "training loss")
-    for model, colour in zip(models, (*_COLOURS, *[_GREY] * len(models)), strict=False):
-        axes.plot(range(1, len(model.losses) + 1), model.losses, color=colour, linewidth=1.5, label=model.name)
+    crowded = len(models) > len(_COLOURS)
+    lines = {}
+    for model, colour in zip(models, cycle(_COLOURS), strict=False):
+        is_target = model.name == "target"
+        in_crowd = crowded and not is_target
+        (lines["shadows" if in_crowd else model.name],) = axes.plot(
+            range(1, len(model.losses) + 1),
+            model.losses,
+            color=_GREY if in_crowd else colour,
+            linewidth=1.5,
+            marker="o" if len(model.losses) == 1 else None,
+            zorder=3 if is_target else 2,
+        )
     axes.set_yscale("log")
-    axes.yaxis.set_minor_formatter(mpl.ticker.FormatStrFormatter("%.2g"))
-    axes.yaxis.set_major_formatter(mpl.ticker.FormatStrFormatter("%.2g"))
+    low, high = axes.get_ylim()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    _write_plainly(axes.yaxis)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0)
-    if len(models) <= len(_COLOURS):
-        axes.legend(frameon=False)
+    axes.legend(lines.values(), lines.keys(), frameon=False)
     return _svg(figure, "Training loss by epoch")
 
 
@@ -84,10 +111,17 @@ def _figure(x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+def _write_plainly(*axes: Axis) -> None:
+    """Write the major ticks of logarithmic axes as plain numbers, and no others."""
+    for axis in axes:
+        axis.set_major_formatter(FormatStrFormatter("%.4g"))
+        axis.set_minor_formatter(NullFormatter())
+
+
 def _svg(figure: Figure, title: str) -> str:
     """Give an ``<svg>`` element that scales with its place and has a name for screen readers."""
     buffer = io.StringIO()
     with mpl.rc_context(_STYLE):
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
     text = buffer.getvalue()
-    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{title}" ', 1)
+    return text[text.index("<svg") :].replace("<svg ", f'<svg role="img" aria-label="{html.escape(title)}" ', 1)

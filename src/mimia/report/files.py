@@ -1,7 +1,8 @@
 """The files of a run: ``report.json``, ``report.html``, ``scores.csv`` and ``settings.toml``."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -30,20 +31,30 @@ def write_run(directory: Path, report: Report, scores: Mapping[str, Sequence[obj
 
     Returns:
         Path of the page.
+
+    Raises:
+        MimiaError: The directory cannot be written, or its disk is full.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    with replacing(directory / SCORES) as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(scores)
-        writer.writerows(zip(*scores.values(), strict=True))
-    _write(directory / SETTINGS, report.run.settings_toml)
-    _write(directory / REPORT, report.model_dump_json(indent=1))
+    with _clear_disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        with replacing(directory / SCORES) as path, path.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(scores)
+            writer.writerows(zip(*scores.values(), strict=True))
+        _write(directory / SETTINGS, report.run.settings_toml)
+        _write(directory / REPORT, report.model_dump_json(indent=1))
     return write_page(directory, report)
 
 
 def write_page(directory: Path, report: Report) -> Path:
-    """Render ``report.html``."""
-    _write(directory / PAGE, render(report))
+    """Render ``report.html``.
+
+    Raises:
+        MimiaError: The directory cannot be written, or its disk is full.
+    """
+    text = render(report)
+    with _clear_disk_errors(directory):
+        _write(directory / PAGE, text)
     return directory / PAGE
 
 
@@ -61,8 +72,21 @@ def read_report(directory: Path) -> Report:
         return adapter.validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise MimiaError(f"{path} is no report that this version of mimia reads ({where}: {first['msg']}).") from error
+        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+        raise MimiaError(
+            f"{path} is no report that this version of mimia reads ({reason}): repeat the run to write it anew."
+        ) from error
+
+
+@contextmanager
+def _clear_disk_errors(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MimiaError(
+            f"The report cannot be written to {directory} ({error.strerror}): free some space or pass another "
+            "directory, and run the same command again."
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:

@@ -1,0 +1,5 @@
+"""``python -m mimia`` is the command line too."""
+
+from mimia.cli import main
+
+main()

@@ -1,0 +1,247 @@
+"""Reports of real parts with awkward content, and a browser to read them in."""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import Browser, Page, sync_playwright
+from scipy.stats import mannwhitneyu
+
+from mimia.arrays import Bools
+from mimia.attacks.base import Scores
+from mimia.compute import hardware, versions
+from mimia.config import ComputeSettings, Settings, read_settings
+from mimia.config_file import to_toml
+from mimia.encoders.base import ModelSpec
+from mimia.encoders.mae import SIZES, Mae
+from mimia.evaluation.conformal import conformal_p_values, discoveries
+from mimia.evaluation.evaluate import Evaluation, evaluate, judge, judge_candidates
+from mimia.images.imageset import ImageSet, LeftOut
+from mimia.images.load import load_images
+from mimia.report.gallery import make_gallery
+from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, Run
+from mimia.steps import histogram
+from mimia.store import Store
+
+LONG_NAME = f"{'a' * 40}/{'scan_of_the_archive-' * 10}0001.png"
+NAMES = (
+    "digits/0001.png",
+    "<script>alert('gallery')</script>.png",
+    LONG_NAME,
+    "</p></section><b onmouseover=alert(1)>.png",
+    "Größe 猫 & \"quotes\", 'too'.png",
+)
+LEFT_OUT = (
+    LeftOut("<script>alert('left out')</script>.png", "not an image"),
+    LeftOut(LONG_NAME, "broken: image file is truncated (12 bytes not processed)"),
+    LeftOut("猫/& < > \" '.jpg", "too small: 1×1 pixels for a size of 8"),
+)
+SPEC = ModelSpec(
+    image_size=8,
+    channels=1,
+    patch_size=2,
+    mask_ratio=0.75,
+    target_space="patch-normalised",
+    mean=(0.3,),
+    std=(0.37,),
+)
+GENERATOR_SEED = 7
+MISPLACED_LABELS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
+    const frame = svg.getBoundingClientRect();
+    const labels = [...svg.querySelectorAll("text")]
+        .map(node => ({text: node.textContent.trim(), box: node.getBoundingClientRect()}))
+        .filter(label => label.text);
+    const outside = labels.filter(({box}) => box.left < frame.left - 1 || box.right > frame.right + 1
+        || box.top < frame.top - 1 || box.bottom > frame.bottom + 1);
+    const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+        && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 1;
+    const overlaps = labels.flatMap((a, i) => labels.slice(i + 1).filter(b => meet(a.box, b.box)).map(b => [a, b]));
+    return [
+        ...(labels.length ? [] : ["a figure without labels"]),
+        ...(frame.width && frame.height ? [] : ["a figure of no size"]),
+        ...outside.map(({text}) => `outside: ${text}`),
+        ...overlaps.map(([a, b]) => `${a.text} on ${b.text}`),
+    ];
+})"""
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """Settings of which many are not the default, with a path that needs quoting."""
+    return read_settings(
+        None,
+        {
+            "target": 'C:\\models\\the "best" of Größe\nand # more',
+            "store": "s3://bucket/猫",
+            "out": Path("runs") / "first",
+            "split": {"n_members": 160, "seed": 3},
+            "recipe": {"base_learning_rate": 1.5e-7, "betas": (0.8, 0.99), "patch_normalised": True},
+            "evaluation": {"resamples": 20},
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
+
+
+@pytest.fixture(scope="session")
+def run(settings: Settings, digits: ImageSet) -> Run:
+    """Give what every run records, as yet without histograms."""
+    shown = digits.take(np.arange(12))
+    named = replace(shown, names=np.array([NAMES[row % len(NAMES)] for row in range(12)]))
+    generator = np.random.default_rng(GENERATOR_SEED)
+    return Run(
+        created="2026-01-01 00:00 UTC",
+        command=f"mimia infer --candidates '{LONG_NAME}' --config settings.toml",
+        access="decoder (D1)",
+        settings=settings.model_dump(mode="json"),
+        settings_toml=to_toml(settings),
+        models=(
+            Model(name="target", id=64 * "0"),
+            *(
+                Model(
+                    name=f"shadow {number}",
+                    id=64 * f"{number % 10}",
+                    images=12_345,
+                    seed=int(generator.integers(2**62, 2**63)),
+                    losses=tuple((np.geomspace(2, 0.01, 400) * generator.lognormal(0, 0.1, 400)).tolist()),
+                    seconds=1234.5,
+                    hardware=hardware(ComputeSettings(device="cpu")),
+                )
+                for number in range(1, 13)
+            ),
+        ),
+        image_shape=(1, 8, 8),
+        counts={"members": 160, "non-members": 1100, "images of shadows": 1_234_567},
+        duplicates={"within members": 1234, "of nonmembers on an earlier side": 5},
+        left_out=LEFT_OUT,
+        split=32 * "a",
+        masks=32 * "b",
+        attacks_not_run=("likelihood ratio", "quantile"),
+        histograms=(),
+        gallery=make_gallery(
+            Mae(SPEC, SIZES["nano"], torch.Generator().manual_seed(0)),
+            named,
+            ["member"] * 6 + ["non-member"] * 6,
+            generator.normal(size=12),
+            settings.signals,
+        ),
+        versions=versions(),
+        hardware=hardware(ComputeSettings(device="cpu")),
+        seconds=98.7,
+    )
+
+
+@pytest.fixture(scope="session")
+def audit_report(settings: Settings, run: Run) -> AuditReport:
+    """Give an audit of seven attacks with too few images for some figures."""
+    members = np.arange(1260) < 160
+    scores = [
+        _simulated(name, members, shift)
+        for name, shift in {
+            "threshold": 0.0,
+            "calibrated": 1.0,
+            "likelihood ratio": 2.0,
+            "token responses": 0.5,
+            "similarity of views": 0.1,
+            "gradient norm": -0.1,
+            'an ensemble of <all> & "more"': 4.0,
+        }.items()
+    ]
+    scores[0] = replace(scores[0], threshold=float(np.nextafter(scores[0].values.max(), np.inf)))
+    groups = {"members": members, "non-members": ~members}
+    evaluations = tuple(
+        evaluate(each.attack, each.values, members, settings.evaluation, each.threshold) for each in scores
+    )
+    blind = _blind(members, settings)
+    return AuditReport(
+        verdict=judge(evaluations, blind),
+        evaluations=evaluations,
+        blind=blind,
+        run=run.model_copy(update={"histograms": tuple(histogram(each, groups) for each in scores[:2])}),
+    )
+
+
+@pytest.fixture(scope="session")
+def inference_report(settings: Settings, run: Run) -> InferenceReport:
+    """Give an inference with more listed candidates than the page shows."""
+    asked = np.arange(900) < 150
+    scores = _simulated("calibrated", asked, 3.0)
+    inside, outside = scores.values[asked], scores.values[~asked]
+    p_values = conformal_p_values(inside, outside)
+    listed = discoveries(p_values, 0.075)
+    set_p_value = float(mannwhitneyu(inside, outside, alternative="greater").pvalue)
+    blind = _blind(asked, settings)
+    gallery = tuple(exhibit.model_copy(update={"group": "candidate"}) for exhibit in run.gallery)
+    histograms = (histogram(scores, {"candidates": asked, "non-members": ~asked}),)
+    return InferenceReport(
+        verdict=judge_candidates(int(listed.sum()), len(listed), set_p_value, blind),
+        attack="calibrated",
+        false_discovery_rate=0.075,
+        set_p_value=set_p_value,
+        blind=blind,
+        candidates=tuple(
+            Candidate(
+                name=NAMES[place % len(NAMES)],
+                id=4 * f"{place:08x}",
+                score=float(inside[place]),
+                p_value=float(p_values[place]),
+                listed=bool(listed[place]),
+            )
+            for place in np.argsort(-inside)
+        ),
+        run=run.model_copy(update={"histograms": histograms, "gallery": gallery}),
+    )
+
+
+@pytest.fixture(scope="session", params=["audit", "inference"])
+def report(request: pytest.FixtureRequest) -> AuditReport | InferenceReport:
+    """Give a report of either kind."""
+    found: AuditReport | InferenceReport = request.getfixturevalue(f"{request.param}_report")
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = shutil.which("chromium") or shutil.which("google-chrome")
+    if executable is None:
+        message = "there is no browser to look at reports with: install Debian's package chromium"
+        if "CI" in os.environ:
+            pytest.fail(message)
+        pytest.skip(message)
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=executable, args=["--headless", "--no-sandbox", "--disable-gpu"]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def misplaced_labels() -> Callable[[Page], list[str]]:
+    """Give a function that names the labels of a page's figures that lie outside, or on one another."""
+
+    def find(page: Page) -> list[str]:
+        found: list[str] = page.evaluate(MISPLACED_LABELS)
+        return found
+
+    return find
+
+
+def _simulated(attack: str, members: Bools, shift: float) -> Scores:
+    generator = np.random.default_rng([GENERATOR_SEED, int(10 * abs(shift))])
+    values = generator.normal(shift * members, 1)
+    ids = np.array([4 * f"{place:08x}" for place in range(len(members))])
+    return Scores(attack, values, ids, threshold=float(np.quantile(values, 0.9)))
+
+
+def _blind(members: Bools, settings: Settings) -> Evaluation:
+    scores = np.random.default_rng(GENERATOR_SEED).uniform(size=len(members))
+    return evaluate("blind", scores, members, settings.evaluation)
