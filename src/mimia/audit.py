@@ -10,14 +10,14 @@ import numpy as np
 
 from mimia.arrays import Bools, Floats, Indices
 from mimia.attacks.base import Scores
-from mimia.config import Settings
+from mimia.config import DataSettings, Settings
 from mimia.errors import MimiaError
 from mimia.evaluation.blind import blind_scores
 from mimia.evaluation.evaluate import evaluate, image_p_values, judge
 from mimia.images.load import LoadedImages
 from mimia.report.schema import AuditReport
 from mimia.splits import SIDES, Split, split_for_audit
-from mimia.steps import Bench, attack_images, histogram, measure, prepare, record_run
+from mimia.steps import Bench, attack_images, histogram, measure, prepare, record_run, refuse_too_few
 
 _SHOWN = 6  # of each group in the gallery
 
@@ -46,6 +46,7 @@ def audit(settings: Settings) -> AuditResult:
     """
     bench = prepare(settings, list(_sources(settings).values()))
     split = split_for_audit(bench.images.ids, _sides(settings, bench.loaded), settings.split, settings.shadows.count)
+    refuse_too_few(split, "member", "nonmember")
     measured = measure(bench, split)
     attacks = attack_images(settings, split, measured)
 
@@ -63,8 +64,8 @@ def audit(settings: Settings) -> AuditResult:
         for scores in attacks
     )
     rows = split.rows[judged][~holdout]
-    blind_guess = blind_scores(bench.images.pixels[rows], members[~holdout], settings.evaluation.seed)
-    blind = evaluate("blind", blind_guess, members[~holdout], settings.evaluation)
+    blind_guess, guessed = blind_scores(bench.images.pixels[rows], members[~holdout], settings.evaluation.seed)
+    blind = evaluate("blind", blind_guess, members[~holdout][guessed], settings.evaluation)
     strongest = max(zip(evaluations, attacks, strict=True), key=lambda pair: pair[0].area.value or 0.0)[1]
     shown = _most_exposed_and_others(strongest.values, members, nonmembers, settings.evaluation.seed)
     groups = {"members": members, "non-members": nonmembers}
@@ -98,6 +99,11 @@ def _sources(settings: Settings) -> dict[str, str]:
         )
     if not given:
         return {"source": data.source}
+    if data.source != DataSettings().source:
+        raise MimiaError(
+            f"One source for all sides ({data.source}) and others for single sides ({', '.join(given)}) are given: "
+            "leave out the one or the others."
+        )
     for side in ("members", "nonmembers"):
         if side not in given:
             raise MimiaError(f"A source is given for some sides, but not for the {side}: pass --{side} too.")

@@ -4,6 +4,7 @@ What is heavy is imported where it is used, so that ``mimia --help`` answers at 
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
+    epilog="With --debug, an error shows its traceback.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -37,6 +39,7 @@ Seed = Annotated[int | None, typer.Option(help="Seed of the training.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the report.")]
 Shadows = Annotated[int | None, typer.Option(help="Number of shadow models.")]
 DATA = "'digits', a folder, a parquet file, or what datasets.load_dataset opens"
+_INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
 
 @app.command()
@@ -84,8 +87,9 @@ def audit(
     from mimia.audit import audit as run_audit
     from mimia.report.files import write_run
 
+    directory = _run_directory("audit", settings)
     result = run_audit(settings)
-    page = write_run(_run_directory("audit", settings), result.report, result.scores)
+    page = write_run(directory, result.report, result.scores)
     verdict = result.report.verdict
     typer.echo(f"{verdict.kind.capitalize()}: {verdict.sentence}")
     for evaluation in result.report.evaluations:
@@ -97,9 +101,9 @@ def audit(
 
 @app.command()
 def infer(
-    target: Annotated[str, typer.Option(help="Checkpoint directory of the model in question.")],
     candidates: Annotated[str, typer.Option(help=f"Images in question: {DATA}.")],
-    reference: Annotated[str, typer.Option(help="Images like them that the model has not seen.")],
+    target: Annotated[str | None, typer.Option(help="Checkpoint directory of the model in question.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Images like them that the model has not seen.")] = None,
     rate: Annotated[float | None, typer.Option("--fdr", help="Bound on the share of false entries.")] = None,
     image_size: ImageSize = None,
     recipe: Recipe = None,
@@ -131,8 +135,9 @@ def infer(
     from mimia.infer import infer as run_infer
     from mimia.report.files import write_run
 
+    directory = _run_directory("infer", settings, candidates)
     result = run_infer(settings, candidates)
-    page = write_run(_run_directory("infer", settings, candidates), result.report, result.scores)
+    page = write_run(directory, result.report, result.scores)
     verdict = result.report.verdict
     typer.echo(f"{verdict.kind.capitalize()}: {verdict.sentence}")
     typer.echo(page.resolve())
@@ -171,7 +176,7 @@ def pretrain(
     )
     from mimia.pretraining.command import pretrain as run_pretrain
 
-    typer.echo(run_pretrain(settings, out).resolve())
+    typer.echo(run_pretrain(settings, _writable(out)).resolve())
 
 
 @app.command()
@@ -182,7 +187,7 @@ def export(
     """Write a checkpoint as a directory that transformers' ViTMAEForPreTraining opens."""
     from mimia.encoders.checkpoints.transformers import export as run_export
 
-    run_export(checkpoint, destination)
+    run_export(checkpoint, _writable(destination))
     typer.echo(destination.resolve())
 
 
@@ -204,6 +209,7 @@ def init(
 
     if path.exists() and not force:
         raise MimiaError(f"{path} exists: pass another name, or --force to replace it.")
+    _writable(path.parent).mkdir(parents=True, exist_ok=True)
     path.write_text(to_toml(_settings(None, None, {})), encoding="utf-8")
     typer.echo(f"Wrote {path}: edit it, then run `mimia audit --config {path}`.")
 
@@ -228,14 +234,16 @@ def main() -> None:
         sys.argv.remove("--debug")  # wherever it stands
     try:
         app()
-    except MimiaError as error:
+    except (MimiaError, OSError) as error:
         if debug:
             raise
-        typer.secho(f"Error: {error}", fg="red", err=True)
+        message = f"The system refused ({error}): name another place." if isinstance(error, OSError) else str(error)
+        typer.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("\nInterrupted: the same command goes on where it stopped.", err=True)
-        sys.exit(130)
+    except SystemExit as ended:
+        if ended.code == _INTERRUPTED:
+            typer.secho("\nInterrupted: the same command goes on where it stopped.", err=True)
+        raise
 
 
 def _settings(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> "Settings":
@@ -249,6 +257,10 @@ def _settings(config: Path | None, assignments: list[str] | None, flags: dict[st
         table = values
         for part in tables:
             table = table.setdefault(part, {})
+            if not isinstance(table, dict):
+                raise MimiaError(
+                    f"--set {part}={table} gives one value to a table of settings: name a key, {part}.KEY."
+                )
         table[name] = value
     return read_settings(config, values)
 
@@ -268,6 +280,14 @@ def _run_directory(kind: str, settings: "Settings", *parts: str) -> Path:
     from mimia.arrays import fingerprint
 
     if settings.out is not None:
-        return settings.out
+        return _writable(settings.out)
     deciding = settings.model_dump(mode="json", exclude={"store", "out"})
-    return Path("mimia-runs") / f"{kind}-{fingerprint({'settings': deciding, 'parts': parts})[:10]}"
+    return _writable(Path("mimia-runs")) / f"{kind}-{fingerprint({'settings': deciding, 'parts': parts})[:10]}"
+
+
+def _writable(directory: Path) -> Path:
+    """Refuse, before hours of work, a directory that cannot be made or written."""
+    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise MimiaError(f"{directory} cannot be written ({nearest} is a file or write-protected): name another.")
+    return directory

@@ -1,7 +1,7 @@
 """Where the arithmetic runs: device, precision and threads."""
 
 import platform
-from functools import cache
+from functools import lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 
-@cache
+@lru_cache(maxsize=1)  # all of a process share one state: a second would change the first
 def accelerator(settings: ComputeSettings) -> "Accelerator":
     """Give the process's `Accelerator`: one process, one device.
 

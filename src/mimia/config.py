@@ -32,7 +32,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(_Frozen):
@@ -247,5 +247,7 @@ def read_settings(file: Path | None, values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "settings"
+        if first["type"] == "extra_forbidden":
+            raise MimiaError(f"There is no setting {where}: `mimia init` writes a file with all of them.") from error
         message = first["msg"].removeprefix("Value error, ")
         raise MimiaError(f"Setting {where}: {message} (given: {first['input']!r}).") from error

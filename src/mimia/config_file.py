@@ -38,7 +38,9 @@ def _entry(name: str, field: FieldInfo, value: Any) -> list[str]:
     comment = [f"# {line}" for line in _wrapped(field.description or "")]
     if value is None:
         return [*comment, f"# {name} ="]
-    return [*comment, f"{name} = {json.dumps(value, default=str, ensure_ascii=False)}"]
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    text = text.replace("\x7f", "\\u007f")  # the one character that JSON allows and TOML does not
+    return [*comment, f"{name} = {text}"]
 
 
 def _wrapped(text: str) -> list[str]:

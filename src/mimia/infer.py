@@ -1,5 +1,6 @@
 """Membership unknown: which of these images was the model pre-trained on, and was it on any of them?"""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ from mimia.evaluation.conformal import discoveries
 from mimia.evaluation.evaluate import evaluate, image_p_values, judge_candidates
 from mimia.report.schema import Candidate, InferenceReport
 from mimia.splits import split_for_inference
-from mimia.steps import attack_images, histogram, measure, prepare, record_run
+from mimia.steps import attack_images, histogram, measure, prepare, record_run, refuse_too_few
 
 _SHOWN = 12
 
@@ -49,6 +50,7 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
     bench = prepare(settings, [candidates, settings.data.reference])
     sides = {"candidates": bench.loaded.rows[candidates], "reference": bench.loaded.rows[settings.data.reference]}
     split = split_for_inference(bench.images.ids, sides, settings.split, settings.shadows.count)
+    refuse_too_few(split, "candidate", "holdout")
     measured = measure(bench, split)
     attacks = attack_images(settings, split, measured)
     deciding = attacks[-1]
@@ -59,8 +61,8 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
     listed = np.zeros(len(judged), dtype=bool)
     listed[asked] = discoveries(p_values[asked], settings.evaluation.false_discovery_rate)
     test = mannwhitneyu(deciding.values[asked], deciding.values[holdout], alternative="greater")
-    guess = blind_scores(bench.images.pixels[split.rows[judged]], asked, settings.evaluation.seed)
-    blind = evaluate("blind", guess, asked, settings.evaluation)
+    guess, guessed = blind_scores(bench.images.pixels[split.rows[judged]], asked, settings.evaluation.seed)
+    blind = evaluate("blind", guess, asked[guessed], settings.evaluation)
 
     order = np.flatnonzero(asked)[np.argsort(-deciding.values[asked], kind="stable")]
     names = bench.images.names[split.rows[judged]]
@@ -83,7 +85,7 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
         ),
         run=record_run(
             bench,
-            f"infer --candidates {candidates}",
+            f"infer --candidates {shlex.quote(candidates)}",
             split,
             measured,
             [histogram(scores, groups) for scores in attacks],

@@ -24,10 +24,11 @@ from mimia.report.gallery import make_gallery
 from mimia.report.schema import Histogram, Model, Run
 from mimia.signals.base import Shadows, Signals
 from mimia.signals.distances import score_images
-from mimia.splits import Split
+from mimia.splits import Role, Split
 from mimia.store import Store
 
 _BINS = 40
+_FEWEST = 5  # images of a side: the blind baseline needs some in both of its halves
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,21 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
     """Check the settings, open the target's description, and decode the images.
 
     Raises:
-        MimiaError: An attack, a checkpoint or a source is not there, or the target takes images of another size.
+        MimiaError: An attack, a checkpoint or a source is not there, an attack needs more shadows, or the target takes
+            images of another size.
     """
     started = time.monotonic()
     for name in settings.attacks.names:
-        make_attack(name)
+        needed = make_attack(name).needs.shadows
+        if needed > settings.shadows.count:
+            raise MimiaError(
+                f"The attack {name!r} needs {needed} shadow models and has {settings.shadows.count}: raise "
+                "shadows.count, or leave the attack out of attacks.names."
+            )
+    if len(set(settings.attacks.names)) != max(1, len(settings.attacks.names)):
+        raise MimiaError(
+            f"attacks.names must have at least one attack, and each once: choose from {', '.join(ATTACKS)}."
+        )
     store = Store(settings.store)
     wanted = settings.data.image_size
     if settings.target is None:
@@ -92,6 +103,22 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
             f"pass --image-size {spec.image_size} to scale them, if the target's training images were scaled so too."
         )
     return Bench(settings, store, loaded, target, started)
+
+
+def refuse_too_few(split: Split, *roles: Role) -> None:
+    """Raise before anything is trained if a side is too small to be judged.
+
+    Raises:
+        MimiaError: Fewer than five images have one of the roles.
+    """
+    names = {"member": "members", "nonmember": "non-members", "candidate": "candidates", "holdout": "holdout images"}
+    for role in roles:
+        count = int(split.of(role).sum())
+        if count < _FEWEST:
+            raise MimiaError(
+                f"At least {_FEWEST} {names[role]} are needed to judge by, and this split has {count}: give more "
+                "images, or other numbers under [split]."
+            )
 
 
 def measure(bench: Bench, split: Split) -> Measured:

@@ -8,9 +8,9 @@ import pytest
 
 from mimia.config import Settings, read_settings
 from mimia.errors import MimiaError
-from mimia.report.files import Report, read_report, write_page, write_run
+from mimia.report.files import read_report, write_page, write_run
 from mimia.report.html import render
-from mimia.report.schema import AuditReport, Candidate, InferenceReport
+from mimia.report.schema import AuditReport, Candidate, InferenceReport, Report
 
 SCORES: Mapping[str, Sequence[object]] = {
     "name": ['a, "b"; c.png', "two\nlines.png", " Größe 猫.png", "", "'=1+1'.png"],

@@ -1,9 +1,22 @@
 import json
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from mimia.report.schema import AuditReport, InferenceReport, Run
+from mimia.report.schema import REPORT_FORMAT, AuditReport, InferenceReport, Run
+
+DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "report.schema.json"
+
+
+def test_documented_schema_is_the_one_that_is_used() -> None:
+    rewrite = (
+        "from mimia.report.schema import REPORT_FORMAT; import json; "
+        "print(json.dumps(REPORT_FORMAT.json_schema(), indent=1))"
+    )
+    assert json.loads(DOCUMENTED.read_text()) == REPORT_FORMAT.json_schema(), (
+        f"write it anew: .venv/bin/python -c '{rewrite}' > docs/report.schema.json"
+    )
 
 
 def test_report_cannot_be_changed(report: AuditReport | InferenceReport) -> None:

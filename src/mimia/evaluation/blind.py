@@ -6,32 +6,34 @@ nothing (Das et al., arXiv 2406.16201).
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import train_test_split
 
-from mimia.arrays import Bools, Floats, Pixels
+from mimia.arrays import Bools, Floats, Indices, Pixels
 
-_FOLDS = 5
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def blind_scores(pixels: Pixels, members: Bools, seed: int) -> Floats:
-    """Score images by a classifier on pixel statistics, each by one that was not fitted on it.
+def blind_scores(pixels: Pixels, members: Bools, seed: int) -> tuple[Floats, Indices]:
+    """Fit a classifier on the pixel statistics of one half of the images, and score the other half.
+
+    One half and not cross-validation: the scores of overlapping folds depend on each other, and an interval that takes
+    them for independent ones is too narrow.
 
     Args:
         pixels: uint8, (N, C, H, W).
         members: (N,).
-        seed: Seed of folds and classifier.
+        seed: Seed of halves and classifier.
 
     Returns:
-        Out-of-fold probability of being a member, (N,).
+        Probability of being a member, and which images were scored, both (N / 2,).
     """
     classifier = HistGradientBoostingClassifier(
         max_iter=100, max_leaf_nodes=8, learning_rate=0.05, early_stopping=False, random_state=seed
     )
-    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     features = pixel_statistics(pixels)
-    chances = cross_val_predict(classifier, features, members, cv=folds, method="predict_proba")
-    return np.asarray(chances[:, 1])
+    fitted, scored = train_test_split(np.arange(len(pixels)), test_size=0.5, stratify=members, random_state=seed)
+    classifier.fit(features[fitted], members[fitted])
+    return classifier.predict_proba(features[scored])[:, 1], scored
 
 
 def pixel_statistics(pixels: Pixels) -> Floats:

@@ -3,11 +3,13 @@
 import csv
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from mimia.config import Settings
 from mimia.errors import MimiaError
+from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import pretrained, spec_for
 from mimia.store import Store
@@ -23,7 +25,8 @@ def pretrain(settings: Settings, out: Path) -> Path:
         out: Directory that does not exist yet or is empty.
 
     Raises:
-        MimiaError: The directory is not empty, there are too few images, or they do not fit the recipe.
+        MimiaError: The directory is not empty or cannot be written, there are too few images, or they do not fit the
+            recipe.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
@@ -36,9 +39,23 @@ def pretrain(settings: Settings, out: Path) -> Path:
     chosen = images.take(rows)
     spec = spec_for(chosen, settings.recipe)
     checkpoint = pretrained(chosen, spec, settings.recipe, settings.recipe.seed, settings.compute, store)
-    shutil.copytree(checkpoint, out, dirs_exist_ok=True)
-    with (out / TRAINED_ON).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["name", "id"])
-        writer.writerows(zip(chosen.names.tolist(), chosen.ids.tolist(), strict=True))
+    try:
+        _write(checkpoint, chosen, out)
+    except OSError as error:
+        raise MimiaError(
+            f"The checkpoint cannot be written to {out} ({error}): free some space or choose another directory with "
+            "--out, and run the same command again."
+        ) from error
     return out
+
+
+def _write(checkpoint: Path, images: ImageSet, out: Path) -> None:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=out.parent) as temporary:  # so that it is never seen half-written
+        work = Path(temporary) / "checkpoint"
+        shutil.copytree(checkpoint, work)
+        with (work / TRAINED_ON).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(["name", "id"])
+            writer.writerows(zip(images.names.tolist(), images.ids.tolist(), strict=True))
+        work.replace(out)

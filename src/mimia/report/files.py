@@ -4,21 +4,18 @@ import csv
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mimia.errors import MimiaError
 from mimia.report.html import render
-from mimia.report.schema import AuditReport, InferenceReport
+from mimia.report.schema import REPORT_FORMAT, Report
 from mimia.store import replacing
 
 REPORT = "report.json"
 PAGE = "report.html"
 SCORES = "scores.csv"
 SETTINGS = "settings.toml"
-
-Report = AuditReport | InferenceReport
 
 
 def write_run(directory: Path, report: Report, scores: Mapping[str, Sequence[object]]) -> Path:
@@ -67,9 +64,8 @@ def read_report(directory: Path) -> Report:
     path = directory / REPORT
     if not path.is_file():
         raise MimiaError(f"There is no {REPORT} in {directory}: pass the directory of a run.")
-    adapter: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
     try:
-        return adapter.validate_json(path.read_bytes())
+        return REPORT_FORMAT.validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
         reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))

@@ -1,8 +1,8 @@
 """The truth of a run: what ``report.json`` holds. Everything else that a reader sees is rendered from it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from mimia.evaluation.evaluate import Evaluation, Verdict
 from mimia.images.imageset import LeftOut
@@ -182,3 +182,8 @@ class InferenceReport(_Frozen):
     blind: Evaluation
     candidates: tuple[Candidate, ...]
     run: Run
+
+
+Report = AuditReport | InferenceReport
+REPORT_FORMAT: TypeAdapter[Report] = TypeAdapter(Annotated[Report, Field(discriminator="kind")])
+"""Reads either kind, and gives the JSON Schema of both."""

@@ -1,0 +1,319 @@
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score, roc_auc_score
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from mimia.arrays import Bools, Floats, Indices, fingerprint_of_ids
+from mimia.audit import AuditResult, audit
+from mimia.config import Settings, read_settings
+from mimia.encoders.checkpoints import native
+from mimia.errors import MimiaError
+from mimia.evaluation.estimate import Estimate
+from mimia.images.imageset import ImageSet
+from mimia.images.load import load_images
+from mimia.pretraining.command import pretrain
+from mimia.splits import split_for_audit
+from mimia.store import Store
+
+RECIPE: dict[str, Any] = {
+    "preset": "mae-nano",
+    "patch_size": 4,
+    "mask_ratio": 0.5,
+    "epochs": 2,
+    "batch_size": 50,
+    "base_learning_rate": 0.016,
+}
+LEAKY = RECIPE | {"epochs": 200}  # the area of the attacks becomes about .9
+SIDES = {"n_members": 100, "n_nonmembers": 1000, "shadow_size": 100, "n_holdout": 150}
+ATTACKS = ("threshold", "calibrated")
+
+
+def settings_of(store: Path, **changes: Any) -> Settings:
+    quick = {
+        "store": str(store),
+        "recipe": RECIPE,
+        "signals": {"draws": 4},
+        "evaluation": {"resamples": 50},
+        "compute": {"device": "cpu", "threads": 1},
+    }
+    return read_settings(None, quick | changes)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests that need not have one of their own."""
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def digits(shared: Path) -> ImageSet:
+    return load_images(["digits"], Store(shared)).images
+
+
+@pytest.fixture(scope="module")
+def leak(shared: Path) -> AuditResult:
+    """An audit of the built-in images, of a model that was trained for long on few of them."""
+    return audit(settings_of(shared, recipe=LEAKY, split=SIDES))
+
+
+@pytest.fixture(scope="module")
+def shuffled(digits: ImageSet) -> Indices:
+    """The digits stand by writer: sides that were cut from them as they stand would differ in more than membership."""
+    return np.random.default_rng(0).permutation(len(digits))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory, digits: ImageSet, shuffled: Indices) -> dict[str, str]:
+    """What a target is trained on, as many images that it has never seen, and many more of those."""
+    root = tmp_path_factory.mktemp("folders")
+    for name, rows in zip(("members", "unseen", "others"), np.split(shuffled[:700], [100, 200]), strict=True):
+        write_images(root / name, digits, rows)
+    return {name: str(root / name) for name in ("members", "unseen", "others")}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, shared: Path, folders: dict[str, str]) -> Path:
+    settings = settings_of(shared, recipe=LEAKY, data={"source": folders["members"]})
+    return pretrain(settings, tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def small(tmp_path: Path, digits: ImageSet, shuffled: Indices) -> tuple[Path, Path]:
+    """Folders of 30 members and 80 non-members, to be changed."""
+    write_images(tmp_path / "in", digits, shuffled[:30])
+    write_images(tmp_path / "out", digits, shuffled[30:110])
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
+def audit_small(shared: Path, small: tuple[Path, Path]) -> Callable[..., AuditResult]:
+    def run(**data: Any) -> AuditResult:
+        return audit(settings_of(shared, data={"members": str(small[0]), "nonmembers": str(small[1])} | data))
+
+    return run
+
+
+def write_images(folder: Path, images: ImageSet, rows: Indices, side: int = 8) -> None:
+    folder.mkdir()
+    for row in rows:
+        Image.fromarray(images.pixels[row, 0]).resize((side, side)).save(folder / f"{row:04d}.png")
+
+
+@contextmanager
+def counted_steps() -> Iterator[list[int]]:
+    count = [0]
+
+    def hook(*_: object) -> None:
+        count[0] += 1
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+def column(result: AuditResult, name: str, *roles: str) -> list[Any]:
+    """Give a column of the scores, for images of some roles."""
+    pairs = zip(result.scores[name], result.scores["role"], strict=True)
+    return [value for value, role in pairs if role in (roles or ("member", "nonmember", "holdout"))]
+
+
+def scores_and_truth(result: AuditResult, attack: str) -> tuple[Floats, Bools]:
+    inside, outside = (column(result, f"{attack} score", role) for role in ("member", "nonmember"))
+    return np.array(inside + outside), np.arange(len(inside + outside)) < len(inside)
+
+
+def value_of(estimate: Estimate | None) -> float:
+    assert estimate is not None
+    assert estimate.value is not None
+    assert estimate.low is not None
+    assert estimate.high is not None
+    assert estimate.low <= estimate.value <= estimate.high
+    return estimate.value
+
+
+def test_report_says_who_is_who(leak: AuditResult, digits: ImageSet, shared: Path) -> None:
+    run = leak.report.run
+    assert run.counts == {"members": 100, "non-members": 1000, "images of shadows": 200, "holdout": 150}
+    assert [len(column(leak, "id", role)) for role in ("member", "nonmember", "holdout")] == [100, 1000, 150]
+    assert len(set(leak.scores["id"])) == 1250
+    settings = settings_of(shared, split=SIDES).split
+    expected = split_for_audit(digits.ids, {"source": np.arange(len(digits))}, settings, shadows=2)
+    assert run.split == expected.fingerprint
+    assert (run.image_shape, run.left_out) == ((1, 8, 8), ())
+
+
+def test_target_was_trained_on_the_members(leak: AuditResult, shared: Path) -> None:
+    identity = leak.report.run.models[0].id
+    target = next(path for path in shared.glob("models/*") if native.model_id(path) == identity)
+    training = native.load_training(target)
+    assert training is not None
+    assert training.images_fingerprint == fingerprint_of_ids(column(leak, "id", "member"))
+    assert [model.images for model in leak.report.run.models] == [100, 100, 100]
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=ATTACKS)
+def test_figures_follow_from_the_scores(leak: AuditResult, place: int) -> None:
+    found = leak.report.evaluations[place]
+    assert found.attack == ATTACKS[place]
+    scores, truth = scores_and_truth(leak, found.attack)
+    assert value_of(found.area) == pytest.approx(roc_auc_score(truth, scores))
+    inside, outside = scores[truth], scores[~truth]
+    found_at = [np.mean(inside >= bar) for bar in scores if np.sum(outside >= bar) <= 0.01 * len(outside)]
+    assert value_of(found.tpr_at_1_percent) == pytest.approx(max(found_at))
+    assert found.tpr_at_01_percent.value is None  # 1,000 non-members do not say where one of 1,000 stands
+    assert found.threshold is not None
+    called = scores >= found.threshold
+    assert value_of(found.precision) == pytest.approx(precision_score(truth, called))
+    assert value_of(found.recall) == pytest.approx(recall_score(truth, called))
+    assert value_of(found.balanced_accuracy) == pytest.approx(balanced_accuracy_score(truth, called))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_p_values_are_ranks_among_the_holdout(leak: AuditResult, attack: str) -> None:
+    holdout = column(leak, f"{attack} score", "holdout")
+    scores = column(leak, f"{attack} score", "member", "nonmember")
+    expected = [(1 + sum(other >= score for other in holdout)) / (len(holdout) + 1) for score in scores]
+    assert column(leak, f"{attack} p-value", "member", "nonmember") == pytest.approx(expected)
+    assert set(column(leak, f"{attack} p-value", "holdout")) == {""}
+
+
+def test_model_that_remembers_leaks_and_its_most_exposed_members_are_shown(leak: AuditResult) -> None:
+    assert leak.report.verdict.kind == "leaks"
+    strongest = max(leak.report.evaluations, key=lambda found: value_of(found.area)).attack
+    scores = sorted(column(leak, f"{strongest} score", "member"), reverse=True)
+    assert [each.score for each in leak.report.run.gallery if each.group == "member"] == scores[:6]
+
+
+def test_histograms_count_every_image(leak: AuditResult) -> None:
+    for histogram in leak.report.run.histograms:
+        assert {group: sum(counts) for group, counts in histogram.counts.items()} == {
+            "members": 100,
+            "non-members": 1000,
+        }
+
+
+def test_same_settings_train_nothing_and_give_the_same_scores(leak: AuditResult, shared: Path) -> None:
+    with counted_steps() as count:
+        again = audit(settings_of(shared, recipe=LEAKY, split=SIDES))
+    assert count == [0]
+    assert again.scores == leak.scores
+    assert again.report.evaluations == leak.report.evaluations
+
+
+def test_another_store_gives_the_same_scores(tmp_path: Path) -> None:
+    with counted_steps() as count:
+        first, second = (audit(settings_of(tmp_path / name, split=SIDES)) for name in ("first", "second"))
+    assert count == [2 * 3 * 2 * 2]  # stores, models, epochs, steps
+    assert first.scores == second.scores
+
+
+def test_attacks_that_are_left_out_are_listed(shared: Path) -> None:
+    report = audit(settings_of(shared, split=SIDES, attacks={"names": ["threshold"]})).report
+    assert [found.attack for found in report.evaluations] == ["threshold"]
+    assert report.run.attacks_not_run == ("calibrated",)
+
+
+@pytest.mark.parametrize("reference", ["own", "from the non-members"])
+def test_sides_may_have_folders_of_their_own(shared: Path, folders: dict[str, str], reference: str) -> None:
+    data = {"members": folders["members"], "nonmembers": folders["others"]}
+    if reference == "own":
+        data |= {"nonmembers": folders["unseen"], "reference": folders["others"]}
+    result = audit(settings_of(shared, data=data))
+    homes = {"member": "members", "nonmember": "unseen" if reference == "own" else "others", "holdout": "others"}
+    for role, home in homes.items():
+        assert {path.name for path in Path(folders[home]).iterdir()}.issuperset(column(result, "name", role))
+    assert len(column(result, "name", "member")) == 100
+    assert result.report.run.counts["images of shadows"] == 200
+
+
+def test_checkpoint_is_audited_with_its_own_members(shared: Path, folders: dict[str, str], checkpoint: Path) -> None:
+    data = {"members": folders["members"], "nonmembers": folders["others"]}
+    with counted_steps() as count:
+        report = audit(settings_of(shared, target=str(checkpoint), data=data)).report
+    assert count == [2 * 200 * 2]  # two shadows, trained as the target says that it was
+    assert report.run.models[0].id == hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
+    assert report.verdict.kind == "leaks"
+
+
+def test_images_that_the_target_never_saw_are_not_told_apart(
+    shared: Path, folders: dict[str, str], checkpoint: Path
+) -> None:
+    data = {"members": folders["unseen"], "nonmembers": folders["others"]}
+    report = audit(settings_of(shared, target=str(checkpoint), data=data, evaluation={"resamples": 1000})).report
+    assert report.verdict.kind == "no leak found"
+    for found in (*report.evaluations, report.blind):
+        assert found.area.low is not None
+        assert found.area.high is not None
+        assert found.area.low < 0.5 < found.area.high
+
+
+def test_broken_image_is_left_out_and_listed(small: tuple[Path, Path], audit_small: Callable[..., AuditResult]) -> None:
+    Image.effect_noise((8, 8), 50).save(small[0] / "cut.jpg")
+    content = (small[0] / "cut.jpg").read_bytes()
+    (small[0] / "cut.jpg").write_bytes(content[:-20])
+    run = audit_small().report.run
+    assert [(entry.name, entry.reason[:8]) for entry in run.left_out] == [("cut.jpg", "broken: ")]
+    assert run.counts["members"] == 30
+
+
+def test_duplicates_across_sides_are_reported_and_judged_once(
+    small: tuple[Path, Path], audit_small: Callable[..., AuditResult]
+) -> None:
+    inside, outside = small
+    for number, path in enumerate(sorted(inside.iterdir())[:3]):
+        (outside / f"copy {number}.png").write_bytes(path.read_bytes())
+    (inside / "twin.png").write_bytes((inside / path.name).read_bytes())
+    result = audit_small()
+    assert result.report.run.duplicates == {"within members": 1, "of nonmembers on an earlier side": 3}
+    assert result.report.run.counts["members"] == 30
+    assert len(set(result.scores["id"])) == len(result.scores["id"])
+    assert not any(str(name).startswith("copy") for name in result.scores["name"])
+
+
+def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
+    shared: Path, small: tuple[Path, Path], tmp_path: Path, digits: ImageSet, shuffled: Indices
+) -> None:
+    target = str(pretrain(settings_of(shared, data={"source": str(small[0])}), tmp_path / "target"))
+    write_images(tmp_path / "large", digits, shuffled[:30], side=16)
+    write_images(tmp_path / "others", digits, shuffled[30:90], side=16)
+    data: dict[str, Any] = {"members": str(tmp_path / "large"), "nonmembers": str(tmp_path / "others")}
+    with pytest.raises(MimiaError, match=r"takes images of 8×8 pixels, and these have 16×16: pass --image-size 8"):
+        audit(settings_of(shared, target=target, data=data))
+    scaled = audit(settings_of(shared, target=target, data=data | {"image_size": 8}))
+    assert scaled.report.run.image_shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"members": "digits", "nonmembers": "digits"}}, "image of the nonmembers stands on another side too"),
+        ({"data": {"members": "digits"}}, "not for the nonmembers: pass --nonmembers too"),
+        ({"data": {"nonmembers": "digits"}}, "not for the members: pass --members too"),
+        ({"data": {"reference": "digits"}}, "not for the members: pass --members too"),
+        ({"target": "model"}, "needs to know its members: pass --members and --nonmembers, or use `mimia infer`"),
+        ({"target": "model", "data": {"members": "digits", "nonmembers": "digits"}}, "model is no checkpoint of mimia"),
+        ({"split": {"n_members": 2000}}, "needs 8,001 different images, and there are 1,797"),
+        ({"split": SIDES | {"n_members": 4}}, "At least 5 members are needed to judge by, and this split has 4"),
+        ({"split": SIDES | {"n_nonmembers": 1}}, "At least 5 non-members are needed to judge by, and this split has 1"),
+        ({"attacks": {"names": ["guess"]}}, "no attack 'guess': choose from threshold, calibrated"),
+        ({"attacks": {"names": []}}, "at least one attack, and each once: choose from threshold, calibrated"),
+        ({"attacks": {"names": ["threshold", "threshold"]}}, "at least one attack, and each once"),
+        ({"shadows": {"count": 1}}, "needs 2 shadow models and has 1: raise shadows.count"),
+        ({"recipe": RECIPE | {"patch_size": 3}}, "patches of 3 px do not tile images of 8 px"),
+    ],
+)
+def test_audit_that_cannot_be_says_why_before_anything_is_trained(
+    shared: Path, changes: dict[str, Any], message: str
+) -> None:
+    with counted_steps() as count, pytest.raises(MimiaError, match=message):
+        audit(settings_of(shared, **changes))
+    assert count == [0]

@@ -1,0 +1,53 @@
+from collections.abc import Iterator
+from importlib.metadata import version
+
+import pytest
+import torch
+
+from mimia.compute import accelerator, hardware, versions
+from mimia.config import ComputeSettings
+from mimia.errors import MimiaError
+
+EXACT = ComputeSettings(device="cpu", precision="fp32", threads=1)
+FAST = ComputeSettings(device="cpu", precision="bf16", threads=2)
+
+
+@pytest.fixture(autouse=True)
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+    accelerator.cache_clear()
+
+
+def product_type(settings: ComputeSettings) -> torch.dtype:
+    with accelerator(settings).autocast():
+        return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+
+def test_each_of_two_settings_is_obeyed_whichever_came_last() -> None:
+    for settings, dtype in [(EXACT, torch.float32), (FAST, torch.bfloat16)] * 2:
+        assert product_type(settings) == dtype
+        assert torch.get_num_threads() == settings.threads
+        found = hardware(settings)
+        assert (found["device"], found["precision"], found["threads"]) == ("cpu", settings.precision, settings.threads)
+        assert accelerator(settings).mixed_precision == ("bf16" if settings is FAST else "no")
+
+
+def test_without_a_number_of_threads_torchs_own_stays() -> None:
+    torch.set_num_threads(2)
+    accelerator(ComputeSettings(device="cpu"))
+    assert torch.get_num_threads() == 2
+
+
+def test_device_that_is_not_there_is_told() -> None:
+    absent = "cuda" if not torch.cuda.is_available() else "mps"
+    settings = ComputeSettings.model_validate({"device": absent})
+    with pytest.raises(MimiaError, match=f"There is no {absent} device here, only .*: pass --device auto"):
+        accelerator(settings)
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    found = versions()
+    assert found["torch"] == version("torch")
+    assert {"python", "mimia", "numpy"} <= found.keys()

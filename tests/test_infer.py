@@ -1,0 +1,200 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import binomtest
+
+from mimia.arrays import Bools, Indices, Pixels
+from mimia.config import Settings, read_settings
+from mimia.errors import MimiaError
+from mimia.images.load import load_images
+from mimia.infer import InferenceResult, infer
+from mimia.pretraining.command import TRAINED_ON, pretrain
+from mimia.store import Store
+
+RATE = 0.1
+HOLDOUT = 200
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("inference")
+
+
+@pytest.fixture(scope="module")
+def target(root: Path) -> Path:
+    """A model that was trained on 100 digits until it remembered them (area .96)."""
+    return pretrain(settings_of(root, split={"n_members": 100}), root / "target")
+
+
+@pytest.fixture(scope="module")
+def digits(root: Path) -> Pixels:
+    return load_images(["digits"], Store(root / "store")).images.pixels
+
+
+@pytest.fixture(scope="module")
+def members(target: Path) -> list[str]:
+    with (target / TRAINED_ON).open(newline="") as file:
+        return [Path(row["name"]).name for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def folders(root: Path, digits: Pixels, members: list[str]) -> dict[str, str]:
+    """Candidates, half of them members; as many that are none; and reference images."""
+    seen = np.array([int(name.removesuffix(".png")) for name in members])
+    unseen = np.random.default_rng(3).permutation(np.setdiff1d(np.arange(len(digits)), seen))
+    mixed = np.concatenate([seen, unseen[:100]])
+    for name, rows in (("mixed", mixed), ("unseen", unseen[100:300]), ("reference", unseen[300:600])):
+        write_images(root / name, digits, rows)
+    return {name: str(root / name) for name in ("mixed", "unseen", "reference")}
+
+
+@pytest.fixture(scope="module")
+def inferred(root: Path, target: Path, folders: dict[str, str]) -> InferenceResult:
+    return infer(question(root, target, folders["reference"]), folders["mixed"])
+
+
+@pytest.fixture
+def ask(root: Path, target: Path, folders: dict[str, str]) -> Callable[..., InferenceResult]:
+    def run(candidates: str, **changes: Any) -> InferenceResult:
+        return infer(question(root, target, folders["reference"], **changes), candidates)
+
+    return run
+
+
+def settings_of(root: Path, **changes: Any) -> Settings:
+    leaky = {
+        "store": str(root / "store"),
+        "recipe": {
+            "preset": "mae-nano",
+            "patch_size": 4,
+            "mask_ratio": 0.5,
+            "epochs": 250,
+            "batch_size": 50,
+            "base_learning_rate": 0.016,
+        },
+        "signals": {"draws": 8},
+        "evaluation": {"resamples": 200, "false_discovery_rate": RATE},
+        "compute": {"device": "cpu", "threads": 1},
+    }
+    return read_settings(None, leaky | changes)
+
+
+def question(root: Path, model: Path, reference: str, **changes: Any) -> Settings:
+    split = {"n_holdout": HOLDOUT, "shadow_size": 50}
+    return settings_of(root, **({"target": str(model), "data": {"reference": reference}, "split": split} | changes))
+
+
+def write_images(folder: Path, pixels: Pixels, rows: Indices, brighter: int = 0) -> None:
+    folder.mkdir()
+    for row in rows:
+        image = Image.fromarray(pixels[row, 0]).point(lambda value: value + brighter)
+        image.convert("RGB").save(folder / f"{row:04d}.png")
+
+
+def listed(result: InferenceResult) -> Bools:
+    return np.array([candidate.listed for candidate in result.report.candidates])
+
+
+def test_list_has_members_and_few_others(inferred: InferenceResult, members: list[str]) -> None:
+    names = [candidate.name for candidate in inferred.report.candidates if candidate.listed]
+    false = len(set(names) - set(members))
+    assert len(names) - false >= 50
+    # An entry is false with a chance of at most RATE. More than that is refuted where so many false ones among so
+    # many would come about by chance in less than one of a thousand lists.
+    assert binomtest(false, len(names), RATE, alternative="greater").pvalue > 0.001
+
+
+def test_list_is_the_longest_that_benjamini_and_hochberg_allow(inferred: InferenceResult) -> None:
+    candidates = inferred.report.candidates
+    allowed = [place for place, each in enumerate(candidates, 1) if each.p_value <= RATE * place / len(candidates)]
+    assert listed(inferred).tolist() == [place <= max(allowed) for place in range(1, len(candidates) + 1)]
+
+
+def test_candidates_stand_in_the_order_of_their_scores(inferred: InferenceResult) -> None:
+    scores = [candidate.score for candidate in inferred.report.candidates]
+    p_values = [candidate.p_value for candidate in inferred.report.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert p_values == sorted(p_values)
+    ranks = np.array(p_values) * (HOLDOUT + 1)
+    np.testing.assert_allclose(ranks, ranks.round(), atol=1e-9)
+    assert ranks.min().round() >= 1
+
+
+def test_columns_say_what_the_report_says(inferred: InferenceResult) -> None:
+    report, columns = inferred.report, inferred.scores
+    assert report.attack == "calibrated"
+    assert columns["name"] == [candidate.name for candidate in report.candidates]
+    assert columns["listed"] == listed(inferred).tolist()
+    assert columns["p-value"] == [candidate.p_value for candidate in report.candidates]
+    assert columns["calibrated score"] == [candidate.score for candidate in report.candidates]
+    assert len(columns["threshold score"]) == 200
+
+
+def test_model_that_remembers_half_of_the_candidates_leaks(inferred: InferenceResult) -> None:
+    report = inferred.report
+    assert report.verdict.kind == "leaks"
+    assert f"{listed(inferred).sum()} of 200 candidates are listed" in report.verdict.sentence
+    assert report.run.counts == {"candidates": 200, "images of shadows": 100, "holdout": HOLDOUT}
+    assert report.set_p_value < 1e-6
+
+
+def test_no_member_among_the_candidates_is_no_leak(
+    ask: Callable[..., InferenceResult], folders: dict[str, str]
+) -> None:
+    report = ask(folders["unseen"]).report  # by chance, one draw of twenty would say otherwise, and this one does not
+    assert report.verdict.kind == "no leak found"
+    assert report.set_p_value > 0.05
+
+
+def test_last_attack_of_the_settings_decides(ask: Callable[..., InferenceResult], folders: dict[str, str]) -> None:
+    result = ask(folders["mixed"], attacks={"names": ["calibrated", "threshold"]})
+    assert result.report.attack == "threshold"
+    assert result.scores["threshold score"] == [candidate.score for candidate in result.report.candidates]
+
+
+def test_image_on_both_sides_stays_a_candidate(
+    ask: Callable[..., InferenceResult], folders: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "candidates").mkdir()
+    for path in [*sorted(Path(folders["unseen"]).iterdir())[:20], *sorted(Path(folders["reference"]).iterdir())[:3]]:
+        (tmp_path / "candidates" / path.name).write_bytes(path.read_bytes())
+    run = ask(str(tmp_path / "candidates"), split={"n_holdout": 250, "shadow_size": 20}).report.run
+    assert run.duplicates == {"of reference on an earlier side": 3}
+    assert run.counts["candidates"] == 23
+
+
+def test_candidates_that_were_prepared_otherwise_allow_no_verdict(
+    ask: Callable[..., InferenceResult], digits: Pixels, tmp_path: Path
+) -> None:
+    write_images(tmp_path / "bright", digits, np.arange(60), brighter=30)
+    report = ask(str(tmp_path / "bright")).report
+    assert report.verdict.kind == "invalid"
+    assert "candidates and reference images can be told apart" in report.verdict.sentence
+
+
+@pytest.mark.parametrize(
+    ("candidates", "changes", "message"),
+    [
+        ("reference", {}, "Every image of the reference stands on another side too, pixel for pixel"),
+        ("mixed", {"target": None}, r"needs a target \(--target\) and images like the candidates .* \(--reference\)"),
+        ("mixed", {"data": {}}, r"needs a target \(--target\) and images like the candidates .* \(--reference\)"),
+        ("mixed", {"target": "none"}, "none is no checkpoint of mimia: it has no config.json"),
+        ("mixed", {"split": {"n_holdout": 300}}, "needs 302 different images, and there are 300: give more"),
+        ("mixed", {"split": {"n_holdout": 4}}, "At least 5 holdout images are needed to judge by"),
+        ("mixed", {"shadows": {"count": 1}}, "needs 2 shadow models and has 1"),
+    ],
+)
+def test_inference_that_cannot_be_says_why(
+    ask: Callable[..., InferenceResult],
+    folders: dict[str, str],
+    candidates: str,
+    changes: dict[str, Any],
+    message: str,
+) -> None:
+    with pytest.raises(MimiaError, match=message):
+        ask(folders[candidates], **changes)
