@@ -1,8 +1,12 @@
 """What several test modules share."""
 
 import ctypes
+import io
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -45,3 +49,33 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root may mount a disk that is small enough to fill")
     yield disk
     libc.umount2(bytes(disk), 2)  # MNT_DETACH: a failed test may hold a file open
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., AbstractContextManager[str]]:
+    """Serve a function from images to bytes on a port of this machine; the block gets its address."""
+
+    @contextmanager
+    def served(answer: Callable[[Pixels], bytes], status: int = 200) -> Iterator[str]:
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                content = answer(np.load(io.BytesIO(body), allow_pickle=False))
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *_: object) -> None:
+                """Keep quiet."""
+
+        with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            try:
+                yield f"http://127.0.0.1:{server.server_address[1]}/embed"
+            finally:
+                server.shutdown()
+                thread.join()
+
+    return served

@@ -300,7 +300,7 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
         ({"data": {"nonmembers": "digits"}}, "not for the members: pass --members too"),
         ({"data": {"reference": "digits"}}, "not for the members: pass --members too"),
         ({"target": "model"}, "needs to know its members: pass --members and --nonmembers, or use `mimia infer`"),
-        ({"target": "model", "data": {"members": "digits", "nonmembers": "digits"}}, "model is no checkpoint of mimia"),
+        ({"target": "model", "data": {"members": "digits", "nonmembers": "digits"}}, "There is no checkpoint at model"),
         ({"split": {"n_members": 2000}}, "needs 8,001 different images, and there are 1,797"),
         ({"split": SIDES | {"n_members": 4}}, "At least 5 members are needed to judge by, and this split has 4"),
         ({"split": SIDES | {"n_nonmembers": 1}}, "At least 5 non-members are needed to judge by, and this split has 1"),

@@ -248,7 +248,7 @@ def test_doctor_finds_nothing_or_ends_with_an_error(mimia: Run) -> None:
         ("audit --config none.toml", r"no settings file none\.toml: `mimia init` writes one"),
         ("audit --data others --out file", r"file cannot be written .*: name another"),
         ("audit --data others --out file/run", r"file/run cannot be written .*: name another"),
-        ("infer --candidates members", r"needs a target \(--target\) and images .* \(--reference\)"),
+        ("infer --candidates members", r"needs a target \(--target or --embeddings\) and images .* \(--reference\)"),
         ("infer --target checkpoint --candidates members --reference members", "Every image of the reference stands"),
         ("pretrain --data members --out checkpoint", "checkpoint is not empty: choose another directory"),
         ("pretrain --data members --out file", "file cannot be written .*: name another"),

@@ -10,14 +10,15 @@ import numpy as np
 
 from mimia.arrays import Bools, Floats, Indices
 from mimia.attacks.base import Scores
+from mimia.bench import Bench, attack_images, measure, prepare, refuse_too_few
 from mimia.config import DataSettings, Settings
 from mimia.errors import MimiaError
 from mimia.evaluation.blind import blind_scores
 from mimia.evaluation.evaluate import evaluate, image_p_values, judge
 from mimia.images.load import LoadedImages
+from mimia.record import histogram, record_run
 from mimia.report.schema import AuditReport
 from mimia.splits import SIDES, Split, split_for_audit
-from mimia.steps import Bench, attack_images, histogram, measure, prepare, record_run, refuse_too_few
 
 _SHOWN = 6  # of each group in the gallery
 
@@ -45,7 +46,13 @@ def audit(settings: Settings) -> AuditResult:
         MimiaError: The settings, the images or the checkpoint do not allow an audit.
     """
     bench = prepare(settings, list(_sources(settings).values()))
-    split = split_for_audit(bench.images.ids, _sides(settings, bench.loaded), settings.split, settings.shadows.count)
+    split = split_for_audit(
+        bench.images.ids,
+        _sides(settings, bench.loaded),
+        settings.split,
+        settings.shadows.count,
+        with_decoders=bench.fits_decoders,
+    )
     refuse_too_few(split, "member", "nonmember")
     measured = measure(bench, split)
     attacks = attack_images(settings, split, measured)
@@ -92,7 +99,7 @@ def _sources(settings: Settings) -> dict[str, str]:
     data = settings.data
     own = {"members": data.members, "nonmembers": data.nonmembers, "reference": data.reference}
     given = {side: source for side, source in own.items() if source is not None}
-    if settings.target is not None and "members" not in given:
+    if (settings.target or settings.embeddings) and "members" not in given:
         raise MimiaError(
             "An audit of your own target needs to know its members: pass --members and --nonmembers, or use "
             "`mimia infer` where membership is unknown."

@@ -37,6 +37,12 @@ Epochs = Annotated[int | None, typer.Option(help="Passes over the training image
 ImageSize = Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")]
 Seed = Annotated[int | None, typer.Option(help="Seed of the training.")]
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Directory of the report.")]
+Decoder = Annotated[
+    str | None, typer.Option(help="Who reconstructs: own, fitted, shadow or aligned; default: own, or else fitted.")
+]
+Embeddings = Annotated[
+    str | None, typer.Option(help="The model as a function to vectors: package.module:function, or an HTTP endpoint.")
+]
 Shadows = Annotated[int | None, typer.Option(help="Number of shadow models.")]
 DATA = "'digits', a folder, a parquet file, or what datasets.load_dataset opens"
 _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
@@ -51,6 +57,8 @@ def audit(
     reference: Annotated[str | None, typer.Option(help="Source of the shadows' images.")] = None,
     n_members: Annotated[int | None, typer.Option(help="Number of members.")] = None,
     n_nonmembers: Annotated[int | None, typer.Option(help="Number of non-members.")] = None,
+    embeddings: Embeddings = None,
+    decoder: Decoder = None,
     image_size: ImageSize = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -68,6 +76,8 @@ def audit(
         set_,
         {
             "target": target,
+            "embeddings": embeddings,
+            "decoder.source": decoder,
             "store": store,
             "out": out,
             "data.source": data,
@@ -105,6 +115,8 @@ def infer(
     target: Annotated[str | None, typer.Option(help="Checkpoint directory of the model in question.")] = None,
     reference: Annotated[str | None, typer.Option(help="Images like them that the model has not seen.")] = None,
     rate: Annotated[float | None, typer.Option("--fdr", help="Bound on the share of false entries.")] = None,
+    embeddings: Embeddings = None,
+    decoder: Decoder = None,
     image_size: ImageSize = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -121,6 +133,8 @@ def infer(
         set_,
         {
             "target": target,
+            "embeddings": embeddings,
+            "decoder.source": decoder,
             "store": store,
             "out": out,
             "data.reference": reference,
@@ -189,6 +203,29 @@ def export(
 
     run_export(checkpoint, _writable(destination))
     typer.echo(destination.resolve())
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[str, typer.Argument(help="Directory, file, or name on the hub.")],
+    target_space: Annotated[
+        str | None, typer.Option(help="What the decoder predicts: normalised or patch-normalised pixels.")
+    ] = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Say what a checkpoint is, whoever trained it, and what can be audited with it."""
+    settings = _settings(config, set_, {"checkpoint.target_space": target_space})
+    from mimia.attacks.registry import ATTACKS
+    from mimia.encoders.checkpoints.inspect import describe
+    from mimia.encoders.checkpoints.opening import open_checkpoint
+
+    opened = open_checkpoint(checkpoint, settings.checkpoint)
+    within: tuple[str, ...] = ("embeddings", "encoder", "decoder")  # each level has all that is before it
+    within = within[: within.index(opened.access) + 1]
+    attacks = ", ".join(name for name, attack in ATTACKS.items() if attack.needs.access in within)
+    for name, value in [*describe(opened), ("attacks", attacks)]:
+        typer.echo(f"{name:<12}{value}")
 
 
 @app.command()

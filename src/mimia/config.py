@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -28,6 +29,9 @@ from pydantic_settings import (
 from mimia.errors import MimiaError
 
 Augmentation = Literal["none", "flip", "crop"]
+Family = Literal["mae", "simmim", "swin", "beit"]
+DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
+SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
 
@@ -55,6 +59,28 @@ class DataSettings(_Frozen):
     )
 
 
+class CheckpointSettings(_Frozen):
+    """What the target's checkpoint does not say of itself, or says wrongly; mimia's own say all of it."""
+
+    target_space: Literal["normalised", "patch-normalised"] | None = Field(
+        None, description="what the decoder predicts: pixels as they are, or patches normalised one by one"
+    )
+    image_size: PositiveInt | None = Field(
+        None, description="side in pixels of the training images, for a Swin, which fits images of any size"
+    )
+    mask_ratio: float | None = Field(None, gt=0, lt=1, description="share of the patches that was masked in training")
+    cell_size: PositiveInt | None = Field(
+        None, description="side in pixels of the cells that were masked as a whole (SimMIM)"
+    )
+    mean: tuple[float, ...] | None = Field(None, description="mean of each channel, raw pixels in [0, 1]")
+    std: tuple[PositiveFloat, ...] | None = Field(None, description="standard deviation of each channel")
+    heads: PositiveInt | None = Field(None, description="attention heads of the encoder")
+    decoder_heads: PositiveInt | None = Field(None, description="attention heads of the decoder")
+    tokenizer: str | None = Field(
+        None, description="directory or name on the hub of the tokenizer of a BEiT, as facebook/flava-image-codebook"
+    )
+
+
 class SplitSettings(_Frozen):
     """How many images each side gets; what is not given follows from the number of images."""
 
@@ -66,17 +92,27 @@ class SplitSettings(_Frozen):
     n_holdout: PositiveInt | None = Field(
         None, description="known non-members that no model sees: for thresholds and p-values"
     )
+    n_decoder: PositiveInt | None = Field(
+        None, description="images that decoders are fitted on, where that is done; no model sees them"
+    )
     seed: Seed = Field(0, description="seed of the draw")
 
 
 class Recipe(_Frozen):
-    """How a MIM model is pre-trained (He et al., arXiv 2111.06377, appendix A.1)."""
+    """How a MIM model is pre-trained."""
 
     preset: str = Field(description="named recipe that the other keys of this table change")
-    size: Literal["nano", "micro", "tiny", "small", "base", "large", "huge"] = Field(description="size of the model")
+    family: Family = Field(
+        "mae",
+        description="'mae' (arXiv 2111.06377), 'simmim' with a ViT or 'swin' (arXiv 2111.09886), "
+        "or 'beit' (arXiv 2106.08254)",
+    )
+    size: SizeName = Field(description="size of the model")
     patch_size: PositiveInt = Field(description="side of a patch in pixels")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="share of the patches that is masked")
-    patch_normalised: bool = Field(False, description="predict patches normalised by their own mean and variance")
+    cell: PositiveInt = Field(1, description="patches along a side of the cells that are masked as a whole (SimMIM)")
+    vocabulary: PositiveInt | None = Field(None, description="visual tokens of the tokenizer that is made here (BEiT)")
+    patch_normalised: bool = Field(False, description="predict patches normalised by their own mean and variance (MAE)")
     epochs: PositiveInt = Field(description="passes over the images")
     batch_size: PositiveInt = Field(description="images a step")
     base_learning_rate: float = Field(
@@ -85,7 +121,9 @@ class Recipe(_Frozen):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
     betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
+    gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
     augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
+    crop_area: tuple[float, float] = Field((0.2, 1.0), description="smallest and largest share of a random crop")
     seed: Seed = Field(0, description="seed of the target's training; shadows follow from it")
 
     @model_validator(mode="before")
@@ -97,6 +135,20 @@ class Recipe(_Frozen):
             return RECIPES[values["preset"]] | values
         return values
 
+    @model_validator(mode="after")
+    def _consistent(self) -> "Recipe":
+        of_families: dict[str, tuple[bool, tuple[Family, ...]]] = {
+            "patch_normalised": (self.patch_normalised, ("mae",)),
+            "cell": (self.cell > 1, ("simmim", "swin")),
+            "vocabulary": (self.vocabulary is not None, ("beit",)),
+        }
+        for name, (is_set, families) in of_families.items():
+            if is_set and self.family not in families:
+                raise ValueError(f"{name} is for {' and '.join(families)}, not for {self.family}: leave it out")
+        if self.family == "beit" and self.vocabulary is None:
+            raise ValueError("a recipe of BEiT needs a vocabulary, such as 512")
+        return self
+
 
 _IMAGENET: dict[str, Any] = {
     "patch_size": 16,
@@ -104,6 +156,24 @@ _IMAGENET: dict[str, Any] = {
     "batch_size": 4096,
     "base_learning_rate": 1.5e-4,
     "augmentation": "crop",
+}
+_SIMMIM: dict[str, Any] = {
+    "mask_ratio": 0.6,
+    "betas": (0.9, 0.999),
+    "gradient_clip": 5.0,
+    "crop_area": (0.67, 1.0),
+}
+_SIMMIM_SMALL = _SIMMIM | {"epochs": 400, "batch_size": 100, "base_learning_rate": 4e-3}
+_SIMMIM_IMAGENET = _SIMMIM | {"epochs": 800, "batch_size": 2048, "base_learning_rate": 5e-5, "augmentation": "crop"}
+_BEIT_SMALL: dict[str, Any] = {
+    "family": "beit",
+    "mask_ratio": 75 / 196,
+    "betas": (0.9, 0.999),
+    "gradient_clip": 3.0,
+    "vocabulary": 512,
+    "epochs": 400,
+    "batch_size": 100,
+    "base_learning_rate": 4e-3,
 }
 RECIPES: dict[str, dict[str, Any]] = {
     "mae-nano": {
@@ -132,6 +202,24 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mae-base": _IMAGENET | {"size": "base"},
     "mae-large": _IMAGENET | {"size": "large"},
     "mae-huge": _IMAGENET | {"size": "huge", "patch_size": 14},
+    "simmim-nano": _SIMMIM_SMALL | {"family": "simmim", "size": "nano", "patch_size": 2, "cell": 1},
+    "simmim-micro": _SIMMIM_SMALL | {"family": "simmim", "size": "micro", "patch_size": 4, "cell": 2},
+    "simmim-base": _SIMMIM_IMAGENET | {"family": "simmim", "size": "base", "patch_size": 16, "cell": 2},
+    "swin-nano": _SIMMIM_SMALL | {"family": "swin", "size": "nano", "patch_size": 1, "cell": 2},
+    "swin-micro": _SIMMIM_SMALL | {"family": "swin", "size": "micro", "patch_size": 2, "cell": 4},
+    "swin-base": _SIMMIM_IMAGENET | {"family": "swin", "size": "base", "patch_size": 4, "cell": 8},
+    "beit-nano": _BEIT_SMALL | {"size": "nano", "patch_size": 2, "vocabulary": 64},
+    "beit-micro": _BEIT_SMALL | {"size": "micro", "patch_size": 4},
+    "beit-base": _BEIT_SMALL
+    | {
+        "size": "base",
+        "patch_size": 16,
+        "vocabulary": 8192,
+        "epochs": 800,
+        "batch_size": 2048,
+        "base_learning_rate": 1.875e-4,
+        "augmentation": "crop",
+    },
 }
 
 
@@ -139,6 +227,19 @@ class ShadowSettings(_Frozen):
     """The reference models that the auditor trains."""
 
     count: PositiveInt = Field(2, description="models, in pairs on complementary halves")
+
+
+class DecoderSettings(_Frozen):
+    """Whose decoder reconstructs; where decoders are fitted, all encoders get the same images, order and seeds."""
+
+    source: DecoderSource | None = Field(
+        None,
+        description="'own' (D1: the target's), 'fitted' (D3: to the frozen encoder), 'shadow' (D2: a shadow's), "
+        "'aligned' (D2: a shadow's, through a linear map of the latents); default: own if there is one, else fitted",
+    )
+    epochs: PositiveInt = Field(10, description="passes over the images that a decoder is fitted on")
+    batch_size: PositiveInt = Field(100, description="images a step")
+    base_learning_rate: float = Field(4e-3, gt=0, description="learning rate for a batch of 256")
 
 
 class SignalSettings(_Frozen):
@@ -178,16 +279,25 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    target: str | None = Field(None, description="checkpoint directory of the target; default: one is trained here")
+    target: str | None = Field(
+        None, description="the model: a directory, a file, or a name on the hub; default: one is trained here"
+    )
+    embeddings: str | None = Field(
+        None,
+        description="the model as a function from images to vectors, instead of 'target': package.module:function, or "
+        "the address of an HTTP endpoint",
+    )
     store: str = Field(
         default_factory=lambda: str(user_cache_path("mimia")),
         description="where results are kept: a directory or an fsspec URL",
     )
     out: Path | None = Field(None, description="directory of the report; default: a new one under mimia-runs")
+    checkpoint: CheckpointSettings = CheckpointSettings()
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
     recipe: Recipe
     shadows: ShadowSettings = ShadowSettings()
+    decoder: DecoderSettings = DecoderSettings()
     signals: SignalSettings = SignalSettings()
     attacks: AttackSettings = AttackSettings()
     evaluation: EvaluationSettings = EvaluationSettings()

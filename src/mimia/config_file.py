@@ -15,9 +15,8 @@ def to_toml(settings: Settings) -> str:
     """Write settings so that `read_settings` reads the same; what is not set stands as a comment.
 
     >>> from mimia.config import read_settings
-    >>> print(to_toml(read_settings(None, {}))[:68])
-    # checkpoint directory of the target; default: one is trained here
-    #
+    >>> print(to_toml(read_settings(None, {"target": "model.pth"})).splitlines()[1])
+    target = "model.pth"
     """
     lines: list[str] = []
     tables: list[tuple[str, BaseModel]] = []

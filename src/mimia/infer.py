@@ -7,14 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from mimia.bench import attack_images, measure, prepare, refuse_too_few
 from mimia.config import Settings
 from mimia.errors import MimiaError
 from mimia.evaluation.blind import blind_scores
 from mimia.evaluation.conformal import discoveries
 from mimia.evaluation.evaluate import evaluate, image_p_values, judge_candidates
+from mimia.record import histogram, record_run
 from mimia.report.schema import Candidate, InferenceReport
 from mimia.splits import split_for_inference
-from mimia.steps import attack_images, histogram, measure, prepare, record_run, refuse_too_few
 
 _SHOWN = 12
 
@@ -36,20 +37,23 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
     """Judge candidates by the last attack of the settings, against reference images that are no members.
 
     Args:
-        settings: ``target`` and ``data.reference`` are needed. The reference images must come from the same source as
-            the candidates, and must not have been seen by the target.
+        settings: ``target`` or ``embeddings``, and ``data.reference`` are needed. The reference images must come from
+            the same source as the candidates, and must not have been seen by the target.
         candidates: Source of the images to judge.
 
     Raises:
         MimiaError: The settings, the images or the checkpoint do not allow it.
     """
-    if settings.target is None or settings.data.reference is None:
+    if not (settings.target or settings.embeddings) or settings.data.reference is None:
         raise MimiaError(
-            "An inference needs a target (--target) and images like the candidates that it has not seen (--reference)."
+            "An inference needs a target (--target or --embeddings) and images like the candidates that it has not "
+            "seen (--reference)."
         )
     bench = prepare(settings, [candidates, settings.data.reference])
     sides = {"candidates": bench.loaded.rows[candidates], "reference": bench.loaded.rows[settings.data.reference]}
-    split = split_for_inference(bench.images.ids, sides, settings.split, settings.shadows.count)
+    split = split_for_inference(
+        bench.images.ids, sides, settings.split, settings.shadows.count, with_decoders=bench.fits_decoders
+    )
     refuse_too_few(split, "candidate", "holdout")
     measured = measure(bench, split)
     attacks = attack_images(settings, split, measured)

@@ -7,6 +7,9 @@ generator of the training's own.
 """
 
 import hashlib
+import math
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import torch
@@ -14,9 +17,16 @@ from torch import Tensor
 
 from mimia.arrays import Bools, Ids
 
+MaskKind = Literal["random", "cell", "blockwise"]
+"""``random`` patches (MAE), square ``cell`` s of patches (SimMIM), or overlapping rectangles, ``blockwise`` (BEiT)."""
+
+_BEIT_SMALLEST_BLOCK = 16 / 196  # 16 patches of 14 × 14
+_BEIT_ASPECT = 0.3  # lowest ratio of height and width; its inverse is the highest
+_TRIES = 10
+
 
 def visible_count(tokens: int, mask_ratio: float) -> int:
-    """Number of patches that stay visible.
+    """Number of patches that stay visible under a random mask.
 
     The float expression is the official MAE's (``models_mae.py``), kept as it is on purpose:
 
@@ -24,6 +34,15 @@ def visible_count(tokens: int, mask_ratio: float) -> int:
     (49, 9)
     """
     return int(tokens * (1 - mask_ratio))
+
+
+def visible_cells(cells: int, mask_ratio: float) -> int:
+    """Number of cells that stay visible; the number of masked ones is rounded up, as in the official SimMIM.
+
+    >>> visible_cells(36, 0.6)
+    14
+    """
+    return cells - math.ceil(cells * mask_ratio)
 
 
 def random_masks(ids: Ids, draws: int, tokens: int, mask_ratio: float, seed: int) -> Bools:
@@ -48,13 +67,50 @@ def random_masks(ids: Ids, draws: int, tokens: int, mask_ratio: float, seed: int
     >>> bool((random_masks(np.array(["b"]), 2, 16, 0.75, seed=0) == masks[1:, :2]).all())
     True
     """
-    noise = np.empty((len(ids), draws, tokens))
-    for row, image in zip(noise, ids, strict=True):
-        digest = hashlib.blake2b(f"{seed}:{image}".encode(), digest_size=16).digest()
-        key = np.frombuffer(digest, dtype=np.uint64)
-        np.random.Generator(np.random.Philox(key=key)).random(out=row)
-    ranks = noise.argsort(axis=-1).argsort(axis=-1)
-    return ranks >= visible_count(tokens, mask_ratio)
+    return _ranks(ids, draws, tokens, seed) >= visible_count(tokens, mask_ratio)
+
+
+def cell_masks(ids: Ids, draws: int, grid: int, cell: int, mask_ratio: float, seed: int) -> Bools:
+    """Masks of square cells as SimMIM draws them (Xie et al., arXiv 2111.09886, section 3.2).
+
+    Args:
+        ids: Content ids of the images, (B,).
+        draws: Number of masks for each image, K.
+        grid: Patches along one side of an image.
+        cell: Patches along one side of a cell; divides the grid.
+        mask_ratio: Share of the cells that is masked.
+        seed: Seed of the whole set of masks.
+
+    Returns:
+        (B, K, grid²).
+
+    >>> int(cell_masks(np.array(["a"]), 1, 4, 2, 0.5, seed=0).sum())
+    8
+    """
+    cells = (grid // cell) ** 2
+    masks = torch.from_numpy(_ranks(ids, draws, cells, seed) >= visible_cells(cells, mask_ratio))
+    spread: Bools = _spread(masks, grid, cell).numpy()
+    return spread
+
+
+def blockwise_masks(ids: Ids, draws: int, grid: int, mask_ratio: float, seed: int) -> Bools:
+    """Masks of overlapping rectangles as BEiT draws them (Bao et al., arXiv 2106.08254, algorithm 1).
+
+    Args:
+        ids: Content ids of the images, (B,).
+        draws: Number of masks for each image, K.
+        grid: Patches along one side of an image.
+        mask_ratio: Share of the patches that is masked at most; a mask may end with fewer.
+        seed: Seed of the whole set of masks.
+
+    Returns:
+        (B, K, grid²).
+    """
+    masks = np.empty((len(ids), draws, grid**2), dtype=bool)
+    for row, generator in zip(masks, _generators(ids, seed), strict=True):
+        for mask in row:
+            mask[:] = _blocks(grid, mask_ratio, generator).ravel()
+    return masks
 
 
 def draw_random_masks(batch: int, tokens: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
@@ -63,6 +119,76 @@ def draw_random_masks(batch: int, tokens: int, mask_ratio: float, generator: tor
     Returns:
         bool, (B, 1, L).
     """
-    noise = torch.rand(batch, 1, tokens, generator=generator, device=generator.device)
-    ranks = noise.argsort(dim=-1).argsort(dim=-1)
-    return ranks >= visible_count(tokens, mask_ratio)
+    return _draw_ranks(batch, tokens, generator) >= visible_count(tokens, mask_ratio)
+
+
+def draw_cell_masks(batch: int, grid: int, cell: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
+    """One mask of cells for each image of a training batch, from the generator and on its device.
+
+    Returns:
+        bool, (B, 1, grid²).
+    """
+    cells = (grid // cell) ** 2
+    return _spread(_draw_ranks(batch, cells, generator) >= visible_cells(cells, mask_ratio), grid, cell)
+
+
+def draw_blockwise_masks(batch: int, grid: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
+    """One mask of rectangles for each image of a training batch, from the generator and on its device.
+
+    Returns:
+        bool, (B, 1, grid²).
+    """
+    seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+    numpy_generator = np.random.default_rng(seed)
+    masks = np.stack([_blocks(grid, mask_ratio, numpy_generator).ravel() for _ in range(batch)])
+    return torch.from_numpy(masks).unsqueeze(1).to(generator.device)
+
+
+def _generators(ids: Ids, seed: int) -> Iterator[np.random.Generator]:
+    """Give each image its own generator, keyed by the seed and its id."""
+    for image in ids:
+        digest = hashlib.blake2b(f"{seed}:{image}".encode(), digest_size=16).digest()
+        yield np.random.Generator(np.random.Philox(key=np.frombuffer(digest, dtype=np.uint64)))
+
+
+def _ranks(ids: Ids, draws: int, places: int, seed: int) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    noise = np.empty((len(ids), draws, places))
+    for row, generator in zip(noise, _generators(ids, seed), strict=True):
+        generator.random(out=row)
+    return noise.argsort(axis=-1).argsort(axis=-1)
+
+
+def _draw_ranks(batch: int, places: int, generator: torch.Generator) -> Tensor:
+    noise = torch.rand(batch, 1, places, generator=generator, device=generator.device)
+    return noise.argsort(dim=-1).argsort(dim=-1)
+
+
+def _spread(masks: Tensor, grid: int, cell: int) -> Tensor:
+    """Bring masks of cells to patches: (B, K, cells) -> (B, K, grid²)."""
+    batch, draws, _ = masks.shape
+    square = masks.view(batch, draws, grid // cell, grid // cell)
+    return square.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3).reshape(batch, draws, grid**2)
+
+
+def _blocks(grid: int, mask_ratio: float, generator: np.random.Generator) -> Bools:
+    """Mask rectangles until the wanted number of patches is reached, or no more rectangle is found: (grid, grid)."""
+    mask = np.zeros((grid, grid), dtype=bool)
+    wanted = round(grid**2 * mask_ratio)
+    smallest = max(1.0, _BEIT_SMALLEST_BLOCK * grid**2)
+    while (missing := wanted - int(mask.sum())) > 0:
+        for _ in range(_TRIES):
+            area = generator.uniform(min(smallest, missing), max(smallest, missing))
+            aspect = math.exp(generator.uniform(math.log(_BEIT_ASPECT), -math.log(_BEIT_ASPECT)))
+            height, width = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if not (0 < height < grid and 0 < width < grid):
+                continue
+            top, left = generator.integers(0, (grid - height + 1, grid - width + 1))
+            block = mask[top : top + height, left : left + width]
+            if 0 < int((~block).sum()) <= missing:
+                block[:] = True
+                break
+        else:
+            break
+    if not mask.any():  # on a tiny grid hardly any rectangle fits
+        mask.flat[generator.integers(grid**2)] = True
+    return mask

@@ -2,7 +2,8 @@
 
 From one source, members, non-members and the reference pool are drawn at random, so that they differ in nothing but
 membership. The reference pool has two parts: the images that the shadows are trained on, in complementary halves,
-and a *holdout* that no model sees: known non-members, for thresholds and conformal p-values.
+and a *holdout* that no model sees: known non-members, for thresholds and conformal p-values. Where a decoder has to be
+fitted to the encoders, it has a third part, which is not judged and which no encoder saw.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from mimia.errors import MimiaError
 
 Role = Literal["member", "nonmember", "candidate", "shadow", "holdout"]
 SIDES = ("members", "nonmembers", "reference")
+_MOST_FOR_DECODERS = 4000  # by default
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Split:
         ids: Their content ids, (N,).
         roles: The `Role` of each, (N,).
         membership: Whether a shadow saw the image, (shadows, N).
+        decoder_rows: Rows of the image set that decoders are fitted on; none of them is among ``rows``.
         duplicates: Exact duplicates that were removed, by where they stood.
         seed: Seed of the draw.
     """
@@ -36,6 +39,7 @@ class Split:
     ids: Ids
     roles: Ids
     membership: Bools
+    decoder_rows: Indices
     duplicates: Mapping[str, int]
     seed: int
 
@@ -47,6 +51,7 @@ class Split:
                 "ids": self.ids.tolist(),
                 "roles": self.roles.tolist(),
                 "membership": np.packbits(self.membership).tolist(),
+                "decoder": self.decoder_rows.tolist(),
             }
         )
 
@@ -61,7 +66,9 @@ class Split:
         return rows
 
 
-def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, shadows: int) -> Split:
+def split_for_audit(
+    ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, shadows: int, *, with_decoders: bool = False
+) -> Split:
     """Draw members, non-members and the reference pool.
 
     Args:
@@ -70,6 +77,7 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
             ``nonmembers`` and perhaps ``reference``.
         settings: How many images each side gets; what is not given follows from how many there are.
         shadows: Number of shadow models.
+        with_decoders: Whether decoders have to be fitted.
 
     Raises:
         MimiaError: There are too few images, or members and non-members are the same images.
@@ -81,11 +89,12 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
         n = len(pools["source"])
         members = settings.n_members or max(n // 9, 1)
         shadow_size, holdout = _reference_sizes(settings, members)
-        nonmembers = settings.n_nonmembers or max(n - members - 2 * shadow_size - holdout, 1)
-        drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, nonmembers)
+        decoder = _decoder_size(settings, n, with_decoders)
+        nonmembers = settings.n_nonmembers or max(n - members - 2 * shadow_size - holdout - decoder, 1)
+        drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, nonmembers, decoder)
     else:
-        drawn = _draw_from_sides(pools, settings)
-    members_rows, shadow_rows, holdout_rows, nonmember_rows = drawn
+        drawn = _draw_from_sides(pools, settings, with_decoders)
+    members_rows, shadow_rows, holdout_rows, nonmember_rows, decoder_rows = drawn
     return _assemble(
         ids,
         {
@@ -95,12 +104,15 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
             "holdout": holdout_rows,
         },
         shadows,
+        decoder_rows,
         duplicates,
         settings.seed,
     )
 
 
-def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, shadows: int) -> Split:
+def split_for_inference(
+    ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, shadows: int, *, with_decoders: bool = False
+) -> Split:
     """Split the reference images of an inference into the shadows' pool and the holdout.
 
     Args:
@@ -108,6 +120,7 @@ def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitS
         sides: Rows of ``candidates`` and ``reference``; an image on both sides stays a candidate.
         settings: Size of the holdout (a third of the reference images by default) and of a shadow.
         shadows: Number of shadow models.
+        with_decoders: Whether decoders have to be fitted.
 
     Raises:
         MimiaError: There are too few reference images.
@@ -115,36 +128,46 @@ def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitS
     generator = np.random.default_rng(settings.seed)
     pools, duplicates = _without_duplicates(ids, sides)
     reference = generator.permutation(pools["reference"])
-    holdout = settings.n_holdout or max(len(reference) // 3, 1)
-    shadow_size = settings.shadow_size or max((len(reference) - holdout) // 2, 1)
-    pool, held = _deal(reference, 2 * shadow_size, holdout)
+    decoder = _decoder_size(settings, len(reference), with_decoders)
+    holdout = settings.n_holdout or max((len(reference) - decoder) // 3, 1)
+    shadow_size = settings.shadow_size or max((len(reference) - decoder - holdout) // 2, 1)
+    pool, held, decoder_rows = _deal(reference, 2 * shadow_size, holdout, decoder)
     parts: dict[Role, Indices] = {
         "candidate": np.sort(pools["candidates"]),
         "shadow": pool,
         "holdout": held,
     }
-    return _assemble(ids, parts, shadows, duplicates, settings.seed)
+    return _assemble(ids, parts, shadows, decoder_rows, duplicates, settings.seed)
 
 
-def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings) -> list[Indices]:
+def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings, with_decoders: bool) -> list[Indices]:
     members = pools["members"][: settings.n_members or len(pools["members"])]
     if settings.n_members and len(members) < settings.n_members:
         raise _too_few(settings.n_members, len(members), "members")
     if "reference" in pools:
         pool = pools["reference"]
-        shadow_size, holdout = _reference_sizes(settings, min(len(members), len(pool) // 3))
-        shadow, held = _deal(pool, 2 * shadow_size, holdout)
+        decoder = _decoder_size(settings, len(pool), with_decoders)
+        shadow_size, holdout = _reference_sizes(settings, min(len(members), (len(pool) - decoder) // 3))
+        shadow, held, fitting = _deal(pool, 2 * shadow_size, holdout, decoder)
         wanted = settings.n_nonmembers or len(pools["nonmembers"])
-        return [members, shadow, held, *_deal(pools["nonmembers"], wanted)]
+        return [members, shadow, held, *_deal(pools["nonmembers"], wanted), fitting]
     n = len(pools["nonmembers"])
-    shadow_size, holdout = _reference_sizes(settings, min(len(members), n // 4))
-    wanted = settings.n_nonmembers or max(n - 2 * shadow_size - holdout, 1)
-    return [members, *_deal(pools["nonmembers"], 2 * shadow_size, holdout, wanted)]
+    decoder = _decoder_size(settings, n, with_decoders)
+    shadow_size, holdout = _reference_sizes(settings, min(len(members), (n - decoder) // 4))
+    wanted = settings.n_nonmembers or max(n - decoder - 2 * shadow_size - holdout, 1)
+    return [members, *_deal(pools["nonmembers"], 2 * shadow_size, holdout, wanted, decoder)]
 
 
 def _reference_sizes(settings: SplitSettings, members: int) -> tuple[int, int]:
     """Give the size of a shadow and of the holdout; by default each as many as the members, and one at least."""
     return settings.shadow_size or max(members, 1), settings.n_holdout or max(members, 1)
+
+
+def _decoder_size(settings: SplitSettings, images: int, with_decoders: bool) -> int:
+    """Give how many images decoders are fitted on; by default a third of those there are, up to a few thousand."""
+    if not with_decoders:
+        return 0
+    return settings.n_decoder or max(min(images // 3, _MOST_FOR_DECODERS), 1)
 
 
 def _without_duplicates(ids: Ids, sides: Mapping[str, Indices]) -> tuple[dict[str, Indices], dict[str, int]]:
@@ -190,6 +213,7 @@ def _assemble(
     ids: Ids,
     parts: Mapping[Role, Indices],
     shadows: int,
+    decoder_rows: Indices,
     duplicates: Mapping[str, int],
     seed: int,
 ) -> Split:
@@ -203,4 +227,4 @@ def _assemble(
         membership[shadow, half] = True
         if shadow + 1 < shadows:
             membership[shadow + 1, np.setdiff1d(pool, half)] = True
-    return Split(rows, ids[rows], roles, membership, duplicates, seed)
+    return Split(rows, ids[rows], roles, membership, decoder_rows, duplicates, seed)

@@ -14,11 +14,12 @@ from mimia.config import Recipe
 from mimia.encoders.base import ModelSpec, TargetSpace
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.transformers import export
-from mimia.encoders.mae import SIZES, Architecture, Mae, patchify, unpatchify
+from mimia.encoders.mae import SIZES, Mae, MaeArchitecture
+from mimia.encoders.patches import patchify, unpatchify
 from mimia.encoders.vit import sincos_positions
 from mimia.masking import random_masks
 
-WIDE = Architecture(width=768, depth=1, heads=12, decoder_width=512, decoder_depth=1, decoder_heads=16)
+WIDE = MaeArchitecture(width=768, depth=1, heads=12, decoder_width=512, decoder_depth=1, decoder_heads=16)
 SPACES: tuple[TargetSpace, ...] = ("normalised", "patch-normalised")
 Channels = Literal[1, 3]
 
@@ -41,7 +42,7 @@ def make_spec(
     )
 
 
-def make_model(spec: ModelSpec, architecture: Architecture = SIZES["nano"]) -> Mae:
+def make_model(spec: ModelSpec, architecture: MaeArchitecture = SIZES["nano"]) -> Mae:
     """Make a model in which no two parameters are alike, so that none can stand in for another."""
     generator = torch.Generator().manual_seed(0)
     model = Mae(spec, architecture, generator).eval()
@@ -93,7 +94,7 @@ def as_transformers(model: Mae, directory: Path) -> ViTMAEForPreTraining:
 )
 def test_tokens_predictions_and_distances_are_those_of_transformers(
     tmp_path: Path,
-    architecture: Architecture,
+    architecture: MaeArchitecture,
     image_size: int,
     patch_size: int,
     channels: Channels,

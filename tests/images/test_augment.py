@@ -10,6 +10,8 @@ from torch import Tensor
 from mimia.config import Augmentation
 from mimia.images.augment import augment, random_crops
 
+MAE_AREA = (0.2, 1.0)
+
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
@@ -78,7 +80,7 @@ def test_crop_is_the_bicubic_one_of_its_box_and_mirrored_in_half_of_the_images()
     found = augment(images, "crop", seeded())
     generator = seeded()
     mirrored = torch.rand(40, generator=generator) < 0.5  # drawn before the boxes
-    boxes = torch.stack(random_crops(40, generator), dim=1).tolist()
+    boxes = torch.stack(random_crops(40, generator, MAE_AREA), dim=1).tolist()
     expected = torch.stack([slow_crop(image, box) for image, box in zip(images, boxes, strict=True)])
     expected[mirrored] = expected[mirrored].flip(-1)
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
@@ -86,14 +88,14 @@ def test_crop_is_the_bicubic_one_of_its_box_and_mirrored_in_half_of_the_images()
 
 
 def test_crops_lie_within_the_image_and_keep_to_the_bounds_of_area_and_ratio() -> None:
-    left, top, width, height = random_crops(10_000, seeded())
+    left, top, width, height = random_crops(10_000, seeded(), MAE_AREA)
     assert bool(((left >= 0) & (top >= 0) & (left + width <= 1 + 1e-6) & (top + height <= 1 + 1e-6)).all())
     assert bool(((width * height >= 0.2 - 1e-6) & (width * height <= 1 + 1e-6)).all())
     assert bool(((width / height >= 3 / 4 - 1e-6) & (width / height <= 4 / 3 + 1e-6)).all())
 
 
 def test_crops_are_distributed_as_by_trying_ten_times() -> None:
-    found = torch.stack(random_crops(4000, seeded())).double().numpy()
+    found = torch.stack(random_crops(4000, seeded(), MAE_AREA)).double().numpy()
     generator = np.random.default_rng(0)
     expected = np.array([slow_box(generator) for _ in range(4000)]).T
     for place in range(2):

@@ -13,18 +13,20 @@ from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.config import ComputeSettings, Recipe
+from mimia.encoders.base import Reconstructor
 from mimia.encoders.checkpoints.native import Training
-from mimia.encoders.mae import Mae
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining import loop
 from mimia.pretraining.loop import train
-from mimia.pretraining.models import spec_for
+from mimia.pretraining.models import spec_for, untrained
 from mimia.store import Store
 
+Run = Callable[..., tuple[Reconstructor, Training]]
 COMPUTE = ComputeSettings(device="cpu", threads=1)  # the number of threads decides over the last bits
 STEPS = 20  # of the recipe below on 64 images: 5 epochs of 4 steps
+PRESETS = ("mae-nano", "simmim-nano", "swin-nano", "beit-nano")
 
 # Trains and kills itself after the weights of a step have changed, and before anything else has.
 KILLED = """
@@ -37,7 +39,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from mimia.config import ComputeSettings, Recipe
 from mimia.images.load import load_images
 from mimia.pretraining import loop
-from mimia.pretraining.models import spec_for
+from mimia.pretraining.models import spec_for, untrained
 from mimia.store import Store
 
 steps = 0
@@ -54,9 +56,8 @@ register_optimizer_step_post_hook(kill)
 loop._SAVE_EVERY = -1.0  # after every step
 images = load_images(["digits"], Store(store)).images.take(range(64))
 recipe = Recipe.model_validate_json(recipe)
-loop.train(
-    images, spec_for(images, recipe), recipe, 3, ComputeSettings(device="cpu", threads=1), Path(work)
-)
+model = untrained(images, spec_for(images, recipe), recipe, 3)
+loop.train(model, images, recipe, 3, ComputeSettings(device="cpu", threads=1), Path(work))
 """
 
 
@@ -76,11 +77,12 @@ def digits(store: Path) -> ImageSet:
 
 
 @pytest.fixture
-def run(digits: ImageSet, tmp_path: Path) -> Callable[..., tuple[Mae, Training]]:
-    def run(name: str, seed: int = 3, **changes: Any) -> tuple[Mae, Training]:
+def run(digits: ImageSet, tmp_path: Path) -> Run:
+    def run(name: str, seed: int = 3, **changes: Any) -> tuple[Reconstructor, Training]:
         recipe = make_recipe(**changes)
         (tmp_path / name).mkdir(exist_ok=True)
-        return train(digits, spec_for(digits, recipe), recipe, seed, COMPUTE, tmp_path / name)
+        model = untrained(digits, spec_for(digits, recipe), recipe, seed)
+        return model, train(model, digits, recipe, seed, COMPUTE, tmp_path / name)
 
     return run
 
@@ -102,56 +104,67 @@ def counted_steps(interrupt_at: int | None = None) -> Iterator[list[int]]:
         handle.remove()
 
 
-def assert_same(first: tuple[Mae, Training], second: tuple[Mae, Training]) -> None:
+def assert_same(first: tuple[Reconstructor, Training], second: tuple[Reconstructor, Training]) -> None:
     weights, others = first[0].state_dict(), second[0].state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
     assert first[1].losses == second[1].losses
 
 
-def differ(first: Mae, second: Mae) -> bool:
+def differ(first: Reconstructor, second: Reconstructor) -> bool:
     others = second.state_dict()
     return any(not torch.equal(value, others[name]) for name, value in first.state_dict().items())
 
 
+@pytest.mark.parametrize("preset", ["mae-nano", "beit-nano"])
 def test_training_that_was_killed_goes_on_to_the_same_weights_and_losses(
-    run: Callable[..., tuple[Mae, Training]], store: Path, tmp_path: Path
+    run: Run, store: Path, tmp_path: Path, preset: str
 ) -> None:
-    undisturbed = run("undisturbed")
+    undisturbed = run("undisturbed", preset=preset)
     (tmp_path / "killed").mkdir()
     script = tmp_path / "script.py"
     script.write_text(KILLED)
-    names = {"store": str(store), "work": str(tmp_path / "killed"), "recipe": make_recipe().model_dump_json()}
+    recipe = make_recipe(preset=preset).model_dump_json()
+    names = {"store": str(store), "work": str(tmp_path / "killed"), "recipe": recipe}
     process = multiprocessing.get_context("spawn").Process(target=runpy.run_path, args=(str(script), names))
     process.start()
     process.join(120)
     assert process.exitcode == -signal.SIGKILL
     with counted_steps() as count:
-        resumed = run("killed")
+        resumed = run("killed", preset=preset)
     assert count == [STEPS - 10]
     assert_same(resumed, undisturbed)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("save_every", [-1.0, 20.0], ids=["saved after every step", "not saved yet"])
 def test_training_that_was_interrupted_goes_on_to_the_same_weights_and_losses(
-    run: Callable[..., tuple[Mae, Training]], monkeypatch: pytest.MonkeyPatch, save_every: float
+    run: Run, monkeypatch: pytest.MonkeyPatch, save_every: float, preset: str
 ) -> None:
-    undisturbed = run("undisturbed")
+    undisturbed = run("undisturbed", preset=preset)
     monkeypatch.setattr(loop, "_SAVE_EVERY", save_every)
     for step in (6, 3):
         with counted_steps(interrupt_at=step), pytest.raises(KeyboardInterrupt):
-            run("interrupted")
-    assert_same(run("interrupted"), undisturbed)
+            run("interrupted", preset=preset)
+    torch.manual_seed(save_every > 0)  # nothing may follow from the global state
+    assert_same(run("interrupted", preset=preset), undisturbed)
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip", "crop"])
-def test_training_on_digits_lowers_the_loss(run: Callable[..., tuple[Mae, Training]], augmentation: str) -> None:
+def test_training_on_digits_lowers_the_loss(run: Run, augmentation: str) -> None:
     model, training = run("work", augmentation=augmentation, epochs=40)
     assert len(training.losses) == 40
     assert np.mean(training.losses[-5:]) < 0.8 * training.losses[0]
     assert not model.training
 
 
-def test_settings_of_the_training_reach_it(run: Callable[..., tuple[Mae, Training]]) -> None:
+@pytest.mark.parametrize("preset", PRESETS[1:])
+def test_training_of_each_family_lowers_its_loss(run: Run, preset: str) -> None:
+    model, training = run("work", preset=preset, epochs=40, augmentation="none", base_learning_rate=3e-2)
+    assert np.mean(training.losses[-5:]) < 0.9 * training.losses[0]
+    assert not model.training
+
+
+def test_settings_of_the_training_reach_it(run: Run) -> None:
     torch.manual_seed(0)
     model, training = run("first")
     torch.manual_seed(1)  # nothing may follow from the global state
@@ -171,7 +184,7 @@ def test_settings_of_the_training_reach_it(run: Callable[..., tuple[Mae, Trainin
         assert differ(run(f"{number}", **change)[0], model), change
 
 
-def test_training_says_how_it_came_about(run: Callable[..., tuple[Mae, Training]], digits: ImageSet) -> None:
+def test_training_says_how_it_came_about(run: Run, digits: ImageSet) -> None:
     _, training = run("work", epochs=1)
     assert (training.seed, training.images, training.images_fingerprint) == (3, 64, digits.fingerprint)
     assert training.recipe == make_recipe(epochs=1)
@@ -181,7 +194,7 @@ def test_training_says_how_it_came_about(run: Callable[..., tuple[Mae, Training]
 
 @pytest.mark.parametrize(("batch_size", "steps", "images"), [(16, 4, 16), (20, 4, 16), (63, 2, 32), (1000, 1, 64)])
 def test_epoch_is_cut_into_equal_batches_of_the_size_at_most(
-    run: Callable[..., tuple[Mae, Training]],
+    run: Run,
     monkeypatch: pytest.MonkeyPatch,
     batch_size: int,
     steps: int,
@@ -200,14 +213,12 @@ def test_epoch_is_cut_into_equal_batches_of_the_size_at_most(
     assert seen == [images] * 2 * steps
 
 
-def test_images_that_do_not_fit_on_the_device_train_the_same_model(
-    run: Callable[..., tuple[Mae, Training]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_that_do_not_fit_on_the_device_train_the_same_model(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run("whole")
     monkeypatch.setattr(loop, "_ON_DEVICE", 0)
     assert_same(run("in parts"), whole)
 
 
-def test_training_that_diverges_says_so(run: Callable[..., tuple[Mae, Training]]) -> None:
+def test_training_that_diverges_says_so(run: Run) -> None:
     with pytest.raises(MimiaError, match=r"loss became .* in epoch \d+: lower recipe\.base_learning_rate"):
         run("work", base_learning_rate=1e30)

@@ -23,9 +23,9 @@ from mimia.evaluation.conformal import conformal_p_values, discoveries
 from mimia.evaluation.evaluate import Evaluation, evaluate, judge, judge_candidates
 from mimia.images.imageset import ImageSet, LeftOut
 from mimia.images.load import load_images
+from mimia.record import histogram
 from mimia.report.gallery import make_gallery
 from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, Run
-from mimia.steps import histogram
 from mimia.store import Store
 
 LONG_NAME = f"{'a' * 40}/{'scan_of_the_archive-' * 10}0001.png"
@@ -103,6 +103,7 @@ def run(settings: Settings, digits: ImageSet) -> Run:
         access="decoder (D1)",
         settings=settings.model_dump(mode="json"),
         settings_toml=to_toml(settings),
+        assumed=("pixel statistics are ImageNet's", "the heads are those of a released size"),
         models=(
             Model(name="target", id=64 * "0"),
             *(

@@ -162,6 +162,7 @@ def test_page_tells_the_verdict_the_settings_the_versions_and_what_was_left_out(
         *(f"{package} {version}" for package, version in run.versions.items()),
         *(f"{key} {value}" for key, value in run.hardware.items()),
         *(f"{entry.name}: {entry.reason}" for entry in run.left_out),
+        *run.assumed,
         *(f"{count:,} {where}" for where, count in run.duplicates.items()),
         *(f"{count:,}" for count in run.counts.values()),
         *(model.id[:16] for model in run.models),

@@ -11,8 +11,9 @@ from mimia.arrays import Bools, Floats, Ids
 from mimia.errors import MimiaError
 from mimia.signals.base import Shadows, Signals
 
-AccessLevel = Literal["decoder"]
-"""How much of the target the adversary has: ``decoder``, all of it with its own decoder (D1)."""
+AccessLevel = Literal["decoder", "encoder", "embeddings"]
+"""How much of the target the adversary has: ``decoder``, all of it (D1); ``encoder``, all but the decoder (D2 with a
+shadow's decoder, D3 with one that is fitted here); ``embeddings``, a function from images to vectors and no more."""
 
 
 @dataclass(frozen=True)

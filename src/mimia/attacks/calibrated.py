@@ -19,7 +19,7 @@ class Calibrated(Attack):
     """Score = mean over the references k that did not see the image of log L_k − log L."""
 
     name: ClassVar[str] = "calibrated"
-    needs: ClassVar[Needs] = Needs(access="decoder", shadows=2)
+    needs: ClassVar[Needs] = Needs(access="embeddings", shadows=2)
 
     def _score(self, target: Signals, references: Shadows) -> Floats:
         out = ~references.membership

@@ -16,7 +16,7 @@ class Threshold(Attack):
     """Score = −L, the mean distance over the masks, with its sign turned."""
 
     name: ClassVar[str] = "threshold"
-    needs: ClassVar[Needs] = Needs(access="decoder", shadows=1)
+    needs: ClassVar[Needs] = Needs(access="embeddings", shadows=1)
 
     def _score(self, target: Signals, references: Shadows) -> Floats:
         scores: Floats = -target.values[0].mean(axis=-1, dtype=np.float64)

@@ -1,15 +1,21 @@
 """What the attack needs of a MIM model, whatever its family."""
 
-from typing import Literal, Protocol
+from abc import abstractmethod
+from typing import Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 
-from mimia.masking import visible_count
+from mimia import masking
+from mimia.arrays import Bools, Ids
+from mimia.encoders.patches import patch_statistics, patchify, unpatchify
+from mimia.masking import MaskKind
 
-TargetSpace = Literal["normalised", "patch-normalised"]
-"""The pixel space in which a model predicts: data-set-normalised, or normalised patch by patch."""
+TargetSpace = Literal["normalised", "patch-normalised", "tokens"]
+"""What a model predicts: data-set-normalised pixels, pixels normalised patch by patch, or discrete visual tokens."""
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class ModelSpec(BaseModel):
@@ -19,8 +25,10 @@ class ModelSpec(BaseModel):
         image_size: Height and width in pixels.
         channels: 1 (grey) or 3 (RGB).
         patch_size: Height and width of a patch in pixels.
+        masking: How patches are chosen in pre-training.
         mask_ratio: Share of the patches that is masked in pre-training.
-        target_space: Pixel space of the predictions and so of the distances.
+        cell: Patches along one side of a cell, which is masked as a whole (masking by cells only).
+        target_space: Space of the predictions and so of the distances.
         mean: Mean of each channel, raw pixels in [0, 1].
         std: Standard deviation of each channel, raw pixels in [0, 1].
     """
@@ -30,10 +38,12 @@ class ModelSpec(BaseModel):
     image_size: int
     channels: Literal[1, 3]
     patch_size: int
+    masking: MaskKind = "random"
     mask_ratio: float
+    cell: int = 1
     target_space: TargetSpace
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, ...] = _IMAGENET_MEAN
+    std: tuple[float, ...] = _IMAGENET_STD
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelSpec":
@@ -42,7 +52,12 @@ class ModelSpec(BaseModel):
                 f"patches of {self.patch_size} px do not tile images of {self.image_size} px: "
                 f"choose a patch size that divides {self.image_size}"
             )
-        if not 0 < visible_count(self.tokens, self.mask_ratio) < self.tokens:
+        if self.grid % self.cell:
+            raise ValueError(
+                f"cells of {self.cell * self.patch_size} px do not tile images of {self.image_size} px: "
+                "choose cells that do"
+            )
+        if not 0 < self.visible < self.tokens:
             raise ValueError(
                 f"a mask ratio of {self.mask_ratio} on {self.tokens} patches leaves none visible or none "
                 "masked: choose another ratio or smaller patches"
@@ -63,8 +78,34 @@ class ModelSpec(BaseModel):
 
     @property
     def visible(self) -> int:
-        """Patches that stay visible in pre-training."""
-        return visible_count(self.tokens, self.mask_ratio)
+        """Patches that stay visible in pre-training (under blockwise masks, at least so many)."""
+        match self.masking:
+            case "random":
+                return masking.visible_count(self.tokens, self.mask_ratio)
+            case "cell":
+                return masking.visible_cells((self.grid // self.cell) ** 2, self.mask_ratio) * self.cell**2
+            case "blockwise":
+                return self.tokens - round(self.tokens * self.mask_ratio)
+
+    def scoring_masks(self, ids: Ids, draws: int, seed: int) -> Bools:
+        """Masks of images, a pure function of (seed, image id, draw): (B, K, L)."""
+        match self.masking:
+            case "random":
+                return masking.random_masks(ids, draws, self.tokens, self.mask_ratio, seed)
+            case "cell":
+                return masking.cell_masks(ids, draws, self.grid, self.cell, self.mask_ratio, seed)
+            case "blockwise":
+                return masking.blockwise_masks(ids, draws, self.grid, self.mask_ratio, seed)
+
+    def training_masks(self, batch: int, generator: torch.Generator) -> Tensor:
+        """One mask for each image of a batch, from the generator and on its device: (B, 1, L)."""
+        match self.masking:
+            case "random":
+                return masking.draw_random_masks(batch, self.tokens, self.mask_ratio, generator)
+            case "cell":
+                return masking.draw_cell_masks(batch, self.grid, self.cell, self.mask_ratio, generator)
+            case "blockwise":
+                return masking.draw_blockwise_masks(batch, self.grid, self.mask_ratio, generator)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Bring raw pixels, uint8 or float in [0, 1], (B, C, H, W), to data-set-normalised pixels."""
@@ -73,27 +114,68 @@ class ModelSpec(BaseModel):
         std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
         return (pixels - mean) / std
 
+    def denormalise(self, pixels: Tensor) -> Tensor:
+        """Bring data-set-normalised pixels, (B, C, H, W), to raw pixels, where [0, 1] is what can be shown."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1)
+        return pixels * std + mean
 
-class Reconstructor(Protocol):
-    """A MIM model.
+
+class Reconstructor(nn.Module):
+    """A MIM model: what pre-training and the attack need of it, whatever its family.
 
     Images are raw pixels, (B, C, H, W), uint8 or float in [0, 1]; masks are booleans, (B, K, L), True where
-    masked, with the same number of visible patches in every row.
+    masked.
+
+    Attributes:
+        spec: What the model takes and predicts.
+        architecture: Its sizes; the class follows from them.
     """
 
+    spec: ModelSpec
+    architecture: BaseModel
+
     @property
-    def spec(self) -> ModelSpec:
-        """What the model takes and predicts."""
-        ...
+    @abstractmethod
+    def has_decoder(self) -> bool:
+        """Whether it can reconstruct, or is an encoder alone."""
 
+    @abstractmethod
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Encode the visible patches: (B, K, visible, D), in the order of the patches."""
-        ...
+        """Encode the visible patches: (B, K, visible, D), in the order of the patches.
 
+        Every mask must leave the same number of patches visible.
+        """
+
+    @abstractmethod
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Predict all patches in the model's target space: (B, K, L, p*p*C), values in order (p, q, c)."""
-        ...
+        """Predict all patches in the model's target space: (B, K, L, p*p*C), values in the order (p, q, c)."""
+
+    @abstractmethod
+    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
+        """Give the family's training loss of predictions, over the masked patches of each image: (B, K).
+
+        Args:
+            predictions: In the model's target space, (B, K, L, p*p*C).
+            images: Raw pixels.
+            masks: (B, K, L).
+        """
 
     def distances(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Mean squared error over the masked patches, in the model's target space: (B, K)."""
-        ...
+        """Give the family's training loss of each image under each mask, over its masked patches: (B, K)."""
+        return self.errors(self.reconstruct(images, masks), images, masks)
+
+    def loss(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Training loss: the mean of the distances; a scalar."""
+        return self.distances(images, masks).mean()
+
+    def pictures(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Reconstruct whole images as raw pixels, where [0, 1] is what can be shown: (B, K, C, H, W)."""
+        spec = self.spec
+        patches = self.reconstruct(images, masks)
+        if spec.target_space == "patch-normalised":
+            # A prediction has no mean and variance of its own: it is shown with the true ones of its patch.
+            mean, spread = patch_statistics(patchify(spec.normalise(images), spec.patch_size))
+            patches = patches * spread.unsqueeze(1) + mean.unsqueeze(1)
+        pixels = unpatchify(patches.flatten(0, 1), spec.patch_size, spec.channels)
+        return spec.denormalise(pixels).view(*masks.shape[:2], *pixels.shape[1:])

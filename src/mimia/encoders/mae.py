@@ -6,32 +6,35 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from mimia.encoders.base import ModelSpec
+from mimia.config import SizeName
+from mimia.encoders.base import ModelSpec, Reconstructor
+from mimia.encoders.patches import equal_visible, patch_statistics, patchify
 from mimia.encoders.vit import LAYER_NORM_EPS, Block, PatchEmbed, sincos_positions
 
-PATCH_VARIANCE_EPS = 1e-6
 
+class MaeArchitecture(BaseModel):
+    """Width, depth and heads of an encoder and its decoder; an encoder alone has a decoder of width 0.
 
-class Architecture(BaseModel):
-    """Width, depth and heads of an encoder and its decoder."""
+    ``norm_eps`` is what layer normalisation adds to the variance: 1e-6 in the official code, and often 1e-12 in files
+    of transformers.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    family: Literal["mae"] = "mae"
     width: int
     depth: int
     heads: int
-    decoder_width: int
-    decoder_depth: int
-    decoder_heads: int
+    decoder_width: int = 0
+    decoder_depth: int = 0
+    decoder_heads: int = 0
+    norm_eps: float = LAYER_NORM_EPS
 
 
-SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
-
-
-def _architecture(encoder: tuple[int, int, int], decoder: tuple[int, int, int]) -> Architecture:
+def _architecture(encoder: tuple[int, int, int], decoder: tuple[int, int, int]) -> MaeArchitecture:
     width, depth, heads = encoder
     decoder_width, decoder_depth, decoder_heads = decoder
-    return Architecture(
+    return MaeArchitecture(
         width=width,
         depth=depth,
         heads=heads,
@@ -41,7 +44,7 @@ def _architecture(encoder: tuple[int, int, int], decoder: tuple[int, int, int]) 
     )
 
 
-SIZES: dict[SizeName, Architecture] = {  # width, depth and heads of encoder and decoder
+SIZES: dict[SizeName, MaeArchitecture] = {  # width, depth and heads of encoder and decoder
     "nano": _architecture((64, 3, 4), (32, 1, 4)),  # for digits of 8 pixels
     "micro": _architecture((128, 4, 4), (64, 1, 4)),  # for images of 32 pixels on a CPU
     "tiny": _architecture((192, 12, 3), (192, 4, 3)),
@@ -52,8 +55,8 @@ SIZES: dict[SizeName, Architecture] = {  # width, depth and heads of encoder and
 }
 
 
-class Mae(nn.Module):
-    """A masked autoencoder; a `Reconstructor`.
+class Mae(Reconstructor):
+    """A masked autoencoder.
 
     Args:
         spec: Images, masking and target space.
@@ -64,26 +67,27 @@ class Mae(nn.Module):
     def __init__(
         self,
         spec: ModelSpec,
-        architecture: Architecture,
+        architecture: MaeArchitecture,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         self.spec = spec
-        self.architecture = architecture
-        width, decoder_width = architecture.width, architecture.decoder_width
+        self.architecture: MaeArchitecture = architecture
+        width, decoder_width, eps = architecture.width, architecture.decoder_width, architecture.norm_eps
         self.patch_embed = PatchEmbed(spec.patch_size, spec.channels, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embed = nn.Parameter(sincos_positions(width, spec.grid), requires_grad=False)
-        self.blocks = nn.ModuleList(Block(width, architecture.heads) for _ in range(architecture.depth))
-        self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.decoder_embed = nn.Linear(width, decoder_width)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
-        self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, spec.grid), requires_grad=False)
-        self.decoder_blocks = nn.ModuleList(
-            Block(decoder_width, architecture.decoder_heads) for _ in range(architecture.decoder_depth)
-        )
-        self.decoder_norm = nn.LayerNorm(decoder_width, eps=LAYER_NORM_EPS)
-        self.decoder_pred = nn.Linear(decoder_width, spec.patch_size**2 * spec.channels)
+        self.blocks = nn.ModuleList(Block(width, architecture.heads, eps) for _ in range(architecture.depth))
+        self.norm = nn.LayerNorm(width, eps=eps)
+        if self.has_decoder:
+            self.decoder_embed = nn.Linear(width, decoder_width)
+            self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
+            self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, spec.grid), requires_grad=False)
+            self.decoder_blocks = nn.ModuleList(
+                Block(decoder_width, architecture.decoder_heads, eps) for _ in range(architecture.decoder_depth)
+            )
+            self.decoder_norm = nn.LayerNorm(decoder_width, eps=eps)
+            self.decoder_pred = nn.Linear(decoder_width, spec.patch_size**2 * spec.channels)
         if generator is not None:
             self._initialise(generator)
 
@@ -96,7 +100,13 @@ class Mae(nn.Module):
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
         nn.init.normal_(self.cls_token, std=0.02, generator=generator)
-        nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+        if self.has_decoder:
+            nn.init.normal_(self.mask_token, std=0.02, generator=generator)
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether it can reconstruct, or is an encoder alone."""
+        return self.architecture.decoder_width > 0
 
     def loss(self, images: Tensor, masks: Tensor) -> Tensor:
         """Training loss: the mean of the per-image distances; a scalar.
@@ -104,34 +114,34 @@ class Mae(nn.Module):
         The masks must have the number of visible patches of `spec`; it is not checked here, because that would
         make a training step wait for the device.
         """
-        return self._distances(images, masks, self.spec.visible).mean()
+        prediction = self._reconstruct(self.spec.normalise(images), masks, self.spec.visible)
+        return self.errors(prediction, images, masks).mean()
+
+    def encode(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the class token and the visible patches, all that a decoder gets: (B, K, 1 + visible, D)."""
+        encoded, _ = self._encode(self.spec.normalise(images), masks, equal_visible(masks))
+        return encoded.view(*masks.shape[:2], *encoded.shape[1:])
 
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
         """Encode the visible patches: (B, K, visible, D), without the class token."""
-        encoded, _ = self._encode(self.spec.normalise(images), masks, _visible(masks))
-        return encoded[:, 1:].reshape(*masks.shape[:2], -1, encoded.shape[-1])
+        return self.encode(images, masks)[:, :, 1:]
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches in the model's target space: (B, K, L, p*p*C)."""
-        return self._reconstruct(self.spec.normalise(images), masks, _visible(masks))
+        return self._reconstruct(self.spec.normalise(images), masks, equal_visible(masks))
 
-    def distances(self, images: Tensor, masks: Tensor) -> Tensor:
+    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
         """Mean squared error over the masked patches, in the model's target space: (B, K)."""
-        return self._distances(images, masks, _visible(masks))
+        error = (predictions - self.target(images).unsqueeze(1)).square().mean(dim=-1)
+        return (error * masks).sum(dim=-1) / masks.sum(dim=-1)
 
     def target(self, images: Tensor) -> Tensor:
         """Give what the model is trained to predict, in its target space: (B, L, p*p*C)."""
         patches = patchify(self.spec.normalise(images), self.spec.patch_size)
         if self.spec.target_space == "patch-normalised":
-            mean = patches.mean(dim=-1, keepdim=True)
-            variance = patches.var(dim=-1, keepdim=True)  # unbiased, as in the official code
-            patches = (patches - mean) / (variance + PATCH_VARIANCE_EPS).sqrt()
+            mean, spread = patch_statistics(patches)
+            patches = (patches - mean) / spread
         return patches
-
-    def _distances(self, images: Tensor, masks: Tensor, visible: int) -> Tensor:
-        prediction = self._reconstruct(self.spec.normalise(images), masks, visible)
-        error = (prediction - self.target(images).unsqueeze(1)).square().mean(dim=-1)
-        return (error * masks).sum(dim=-1) / (masks.shape[-1] - visible)
 
     def _reconstruct(self, pixels: Tensor, masks: Tensor, visible: int) -> Tensor:
         encoded, restore = self._encode(pixels, masks, visible)
@@ -164,27 +174,10 @@ class Mae(nn.Module):
         return self.norm(x), order.argsort(dim=-1)
 
 
-def patchify(pixels: Tensor, patch_size: int) -> Tensor:
-    """Cut images into flat patches: (B, C, H, W) -> (B, L, p*p*C), values in the order (p, q, c)."""
-    batch, channels, height, width = pixels.shape
-    rows, columns = height // patch_size, width // patch_size
-    blocks = pixels.view(batch, channels, rows, patch_size, columns, patch_size)
-    return blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+def of_decoder(name: str) -> bool:
+    """Tell whether a parameter belongs to the decoder.
 
-
-def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
-    """Undo `patchify` for a square grid: (B, L, p*p*C) -> (B, C, H, W)."""
-    batch, tokens, _ = patches.shape
-    grid = int(tokens**0.5)
-    blocks = patches.view(batch, grid, grid, patch_size, patch_size, channels)
-    size = grid * patch_size
-    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, size, size)
-
-
-def _visible(masks: Tensor) -> int:
-    """Count the visible patches of a row, which must be equal in all rows."""
-    counts = (~masks).sum(dim=-1)
-    visible = int(counts.flatten()[0])
-    if bool((counts != visible).any()):
-        raise ValueError("all masks of a batch must leave the same number of patches visible")
-    return visible
+    >>> of_decoder("decoder_pred.bias"), of_decoder("mask_token"), of_decoder("cls_token")
+    (True, True, False)
+    """
+    return name.startswith("decoder_") or name == "mask_token"

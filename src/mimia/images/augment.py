@@ -6,19 +6,21 @@ from torch.nn import functional as F
 
 from mimia.config import Augmentation
 
-_CROP_AREA = (0.2, 1.0)  # as in the official MAE
 _CROP_RATIO = (3 / 4, 4 / 3)
 _TRIES = 10
 
 
-def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> Tensor:
-    """Augment a batch as MAE does in pre-training.
+def augment(
+    images: Tensor, kind: Augmentation, generator: torch.Generator, crop_area: tuple[float, float] = (0.2, 1.0)
+) -> Tensor:
+    """Augment a batch as MAE and SimMIM do in pre-training.
 
     Args:
         images: Raw pixels, uint8, (B, C, H, W).
-        kind: ``none``; ``flip``: mirrored with probability ½; ``crop``: a random resized crop (20–100 % of the
-            area, bicubic) and the flip.
+        kind: ``none``; ``flip``: mirrored with probability ½; ``crop``: a random resized crop (bicubic) and
+            the flip.
         generator: On the device of the images.
+        crop_area: Smallest and largest share of the image that a crop takes; the default is MAE's.
 
     Returns:
         Raw pixels, (B, C, H, W): uint8, or float in [0, 1] if cropped.
@@ -28,7 +30,7 @@ def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> T
     mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     if kind == "flip":
         return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-    left, top, width, height = random_crops(len(images), generator)
+    left, top, width, height = random_crops(len(images), generator, crop_area)
     # Corners are in units of the image; grid_sample's coordinates run from -1 to 1.
     zero = torch.zeros_like(width)
     sign = torch.where(mirrored, -1.0, 1.0)
@@ -39,7 +41,9 @@ def augment(images: Tensor, kind: Augmentation, generator: torch.Generator) -> T
     return pixels.clamp(0, 1)
 
 
-def random_crops(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def random_crops(
+    count: int, generator: torch.Generator, crop_area: tuple[float, float]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Draw the boxes of random resized crops of square images.
 
     The area is uniform and the aspect ratio log-uniform; of ten tries the first that fits in the image is taken, or
@@ -50,7 +54,7 @@ def random_crops(count: int, generator: torch.Generator) -> tuple[Tensor, Tensor
     """
     device = generator.device
     area, ratio, across, down = torch.rand(4, count, _TRIES, generator=generator, device=device)
-    area = _CROP_AREA[0] + (_CROP_AREA[1] - _CROP_AREA[0]) * area
+    area = crop_area[0] + (crop_area[1] - crop_area[0]) * area
     low, high = torch.tensor(_CROP_RATIO, device=device).log()
     ratio = torch.exp(low + (high - low) * ratio)
     width, height = (area * ratio).sqrt(), (area / ratio).sqrt()

@@ -1,10 +1,11 @@
-"""Pre-training of a masked autoencoder: exact to resume at any step.
+"""Pre-training of a MIM model of any family: exact to resume at any step.
 
 Weights, order, masks and augmentation of a step follow from the model's seed and the step alone, so that a training
 which was killed and started again ends with the same weights as an undisturbed one.
 """
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +17,12 @@ from torch import Tensor
 from mimia.arrays import Indices
 from mimia.compute import accelerator, hardware, versions
 from mimia.config import ComputeSettings, Recipe
-from mimia.encoders.base import ModelSpec
+from mimia.encoders.base import Reconstructor
+from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.native import Training
-from mimia.encoders.mae import SIZES, Mae
 from mimia.errors import MimiaError
 from mimia.images.augment import augment
 from mimia.images.imageset import ImageSet
-from mimia.masking import draw_random_masks
 from mimia.pretraining.schedule import learning_rate, make_optimizer
 from mimia.progress import progress
 from mimia.seeds import derived_seed, torch_generator
@@ -33,19 +33,19 @@ _SAVE_EVERY = 20.0  # seconds
 
 
 def train(
+    model: Reconstructor,
     images: ImageSet,
-    spec: ModelSpec,
     recipe: Recipe,
     seed: int,
     compute: ComputeSettings,
     work: Path,
     description: str = "pre-training",
-) -> tuple[Mae, Training]:
-    """Pre-train a masked autoencoder, or go on where an interrupted training stopped.
+) -> Training:
+    """Pre-train a model in place, or go on where an interrupted training stopped.
 
     Args:
+        model: With its initial weights; what does not require a gradient stays as it is.
         images: What it is trained on.
-        spec: Image size, masking, pixel statistics and target space.
         recipe: How it is trained.
         seed: Seed of this model.
         compute: Device and precision.
@@ -56,7 +56,7 @@ def train(
         MimiaError: The loss is not finite any more.
     """
     device = accelerator(compute).device
-    model = Mae(spec, SIZES[recipe.size], torch_generator("cpu", seed, "weights")).to(device)
+    model.to(device)
     optimizer = make_optimizer(model, recipe)
     steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
     batch_size = len(images) // steps_per_epoch  # equal batches: fewer images are left out than an epoch has steps
@@ -117,11 +117,29 @@ def train(
         hardware=hardware(compute),
         versions=versions(),
     )
-    return model.eval(), training
+    model.eval()
+    return training
+
+
+def train_and_save(
+    model: Reconstructor,
+    images: ImageSet,
+    recipe: Recipe,
+    seed: int,
+    compute: ComputeSettings,
+    work: Path,
+    description: str,
+) -> None:
+    """Train as `train` does, and leave nothing but the checkpoint in the work directory of an artifact."""
+    state = work / "training"
+    state.mkdir(exist_ok=True)
+    training = train(model, images, recipe, seed, compute, state, description)
+    native.save(work, model, training)
+    shutil.rmtree(state)
 
 
 def _step(
-    model: Mae,
+    model: Reconstructor,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
     recipe: Recipe,
@@ -130,11 +148,13 @@ def _step(
     compute: ComputeSettings,
 ) -> Tensor:
     generator = torch_generator(images.device, seed, "step", step)
-    masks = draw_random_masks(len(images), model.spec.tokens, recipe.mask_ratio, generator)
+    masks = model.spec.training_masks(len(images), generator)
     with accelerator(compute).autocast():
-        loss = model.loss(augment(images, recipe.augmentation, generator), masks)
+        loss = model.loss(augment(images, recipe.augmentation, generator, recipe.crop_area), masks)
     optimizer.zero_grad(set_to_none=True)
     accelerator(compute).backward(loss)
+    if recipe.gradient_clip is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
     optimizer.step()
     return loss.detach()
 

@@ -6,18 +6,27 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from mimia.config import ComputeSettings, Recipe
-from mimia.encoders.base import ModelSpec
+from mimia.config import ComputeSettings, Family, Recipe
+from mimia.encoders.base import ModelSpec, Reconstructor, TargetSpace
+from mimia.encoders.beit import Beit, BeitArchitecture
 from mimia.encoders.checkpoints import native
-from mimia.encoders.mae import SIZES
+from mimia.encoders.families import Architecture, architecture_for, build
+from mimia.encoders.tokenizer import Tokenizer, fit_patch_tokenizer
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
-from mimia.pretraining.loop import train
-from mimia.seeds import derived_seed
+from mimia.masking import MaskKind
+from mimia.pretraining.loop import train_and_save
+from mimia.seeds import derived_seed, torch_generator
 from mimia.splits import Split
 from mimia.store import Store
 
 _CHUNK = 4096
+_OF_FAMILY: dict[Family, tuple[MaskKind, TargetSpace]] = {
+    "mae": ("random", "normalised"),
+    "simmim": ("cell", "normalised"),
+    "swin": ("cell", "normalised"),
+    "beit": ("blockwise", "tokens"),
+}
 _LOOP = 2  # raised when a change of `loop` makes other weights of the same settings
 
 
@@ -29,6 +38,7 @@ def pretrained(
     compute: ComputeSettings,
     store: Store,
     description: str = "pre-training",
+    tokenizer: Tokenizer | None = None,
 ) -> Path:
     """Give the checkpoint directory of a model; pre-train it first if the store does not have it.
 
@@ -40,18 +50,43 @@ def pretrained(
         compute: Device and precision; the precision is part of the model's name, the device is not.
         store: Where it is kept.
         description: For the progress bar.
+        tokenizer: What a BEiT predicts the tokens of, such as another model's; default: made of its own images.
+
+    Raises:
+        MimiaError: The family does not predict what the spec says, or not with this size or for these images.
     """
+    tokens = spec.target_space == "tokens"
+    if tokens != (recipe.family == "beit"):
+        raise MimiaError(
+            f"Shadows of the family {recipe.family} do not predict {'visual tokens' if tokens else 'pixels'}, as the "
+            "target does: name a recipe of its family with --recipe."
+        )
     settings = {
         "spec": spec.model_dump(mode="json"),
-        "architecture": SIZES[recipe.size].model_dump(),
+        "architecture": _architecture(spec, recipe, tokenizer).model_dump(mode="json"),
         "recipe": recipe.model_dump(mode="json", exclude={"preset", "seed"}),
         "seed": seed,
         "images": images.fingerprint,
         "precision": compute.precision,
         "loop": _LOOP,
     }
-    build = partial(_build, images, spec, recipe, seed, compute, description)
+    if tokenizer is not None:
+        settings["tokenizer"] = tokenizer.fingerprint
+    build = partial(_build, images, spec, recipe, seed, compute, description, tokenizer)
     return store.make("models", settings, build)
+
+
+def untrained(
+    images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, tokenizer: Tokenizer | None = None
+) -> Reconstructor:
+    """Give a model as its training begins; the arguments are those of `pretrained`."""
+    model = build(spec, _architecture(spec, recipe, tokenizer), torch_generator("cpu", seed, "weights"))
+    if isinstance(model, Beit):
+        vocabulary = model.architecture.tokenizer.vocabulary
+        model.tokenizer = tokenizer or fit_patch_tokenizer(
+            images.pixels, spec, vocabulary, derived_seed(seed, "tokenizer")
+        )
+    return model
 
 
 def pretrained_shadows(
@@ -61,8 +96,12 @@ def pretrained_shadows(
     recipe: Recipe,
     compute: ComputeSettings,
     store: Store,
+    tokenizer: Tokenizer | None = None,
 ) -> list[Path]:
-    """Pre-train the shadows of a split as the target was, each on its own half of the pool."""
+    """Pre-train the shadows of a split as the target was, each on its own half of the pool.
+
+    Shadows of a BEiT need the target's tokenizer (`tokenizer_of`): cross-entropies of other tokens do not compare.
+    """
     shadows = len(split.membership)
     return [
         pretrained(
@@ -73,9 +112,20 @@ def pretrained_shadows(
             compute,
             store,
             f"shadow {shadow + 1} of {shadows}",
+            tokenizer,
         )
         for shadow in range(shadows)
     ]
+
+
+def tokenizer_of(checkpoint: Path) -> Tokenizer | None:
+    """Give the tokenizer of a BEiT that has one, and None of any other checkpoint."""
+    architecture = native.load_config(checkpoint).architecture
+    if not isinstance(architecture, BeitArchitecture) or not architecture.decoder:
+        return None
+    model = native.load(checkpoint)
+    assert isinstance(model, Beit)
+    return model.tokenizer
 
 
 def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
@@ -86,13 +136,16 @@ def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
     """
     _, channels, size, _ = images.pixels.shape
     mean, std = pixel_statistics(images)
+    masking, target_space = _OF_FAMILY[recipe.family]
     try:
         return ModelSpec(
             image_size=size,
             channels=channels,
             patch_size=recipe.patch_size,
+            masking=masking,
             mask_ratio=recipe.mask_ratio,
-            target_space="patch-normalised" if recipe.patch_normalised else "normalised",
+            cell=recipe.cell,
+            target_space="patch-normalised" if recipe.patch_normalised else target_space,
             mean=mean,
             std=std,
         )
@@ -117,6 +170,10 @@ def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, 
     return tuple(mean.tolist()), tuple(std.tolist())
 
 
+def _architecture(spec: ModelSpec, recipe: Recipe, tokenizer: Tokenizer | None) -> Architecture:
+    return architecture_for(recipe, spec, None if tokenizer is None else tokenizer.architecture)
+
+
 def _build(
     images: ImageSet,
     spec: ModelSpec,
@@ -124,12 +181,8 @@ def _build(
     seed: int,
     compute: ComputeSettings,
     description: str,
+    tokenizer: Tokenizer | None,
     work: Path,
 ) -> None:
-    state = work / "training"
-    state.mkdir(exist_ok=True)
-    model, training = train(images, spec, recipe, seed, compute, state, description)
-    native.save(work, model, training)
-    for file in state.iterdir():
-        file.unlink()
-    state.rmdir()
+    model = untrained(images, spec, recipe, seed, tokenizer)
+    train_and_save(model, images, recipe, seed, compute, work, description)

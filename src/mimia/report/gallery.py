@@ -12,9 +12,8 @@ from torch import Tensor
 
 from mimia.arrays import Bools, Floats, Pixels
 from mimia.config import SignalSettings
-from mimia.encoders.mae import PATCH_VARIANCE_EPS, Mae, patchify, unpatchify
+from mimia.encoders.base import Reconstructor
 from mimia.images.imageset import ImageSet
-from mimia.masking import random_masks
 from mimia.report.schema import Exhibit
 
 _HIDDEN = 0.85  # grey of a masked patch, raw pixels in [0, 1]
@@ -22,7 +21,7 @@ _LARGE_ERROR = 0.5  # of the range of pixels; darker it does not get
 
 
 def make_gallery(
-    model: Mae, images: ImageSet, groups: Sequence[str], scores: Floats, settings: SignalSettings
+    model: Reconstructor, images: ImageSet, groups: Sequence[str], scores: Floats, settings: SignalSettings
 ) -> tuple[Exhibit, ...]:
     """Show images to a model under their first mask.
 
@@ -34,10 +33,10 @@ def make_gallery(
         settings: Seed of the masks.
     """
     spec = model.spec
-    masks = random_masks(images.ids, 1, spec.tokens, spec.mask_ratio, settings.seed)
+    masks = spec.scoring_masks(images.ids, 1, settings.seed)
     pixels = torch.from_numpy(np.array(images.pixels))
     with torch.inference_mode():
-        predicted = _raw_prediction(model, pixels, torch.from_numpy(masks))
+        predicted = model.pictures(pixels, torch.from_numpy(masks))[:, 0]
         distances = model.distances(pixels, torch.from_numpy(masks))[:, 0]
     original = pixels.float() / 255
     hidden = _on_pixels(masks[:, 0], spec.grid, spec.patch_size)
@@ -58,22 +57,6 @@ def make_gallery(
         )
         for row in range(len(images))
     )
-
-
-def _raw_prediction(model: Mae, pixels: Tensor, masks: Tensor) -> Tensor:
-    """Bring a prediction from the model's target space to raw pixels in [0, 1], (B, C, H, W).
-
-    A patch-normalised prediction gets the true mean and variance of its patch: it has none of its own.
-    """
-    spec = model.spec
-    patches = model.reconstruct(pixels, masks)[:, 0]
-    if spec.target_space == "patch-normalised":
-        true = patchify(spec.normalise(pixels), spec.patch_size)
-        spread = (true.var(dim=-1, keepdim=True) + PATCH_VARIANCE_EPS).sqrt()
-        patches = patches * spread + true.mean(dim=-1, keepdim=True)
-    normalised = unpatchify(patches, spec.patch_size, spec.channels)
-    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
-    return normalised * std + mean
 
 
 def _on_pixels(masks: Bools, grid: int, patch_size: int) -> Tensor:

@@ -89,6 +89,7 @@ class Run(_Frozen):
         settings: All settings.
         settings_toml: The same as a file that ``--config`` takes.
         models: Target and shadows.
+        assumed: What the target's checkpoint does not say of itself and was taken for granted.
         image_shape: Channels, height and width.
         counts: Number of images in each role.
         duplicates: Exact duplicates that were removed, by where they stood.
@@ -110,6 +111,7 @@ class Run(_Frozen):
     settings: dict[str, Any]
     settings_toml: str
     models: tuple[Model, ...]
+    assumed: tuple[str, ...] = ()
     image_shape: tuple[int, int, int]
     counts: dict[str, int]
     duplicates: dict[str, int]

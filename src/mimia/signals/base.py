@@ -10,11 +10,11 @@ from mimia.arrays import Bools, Ids
 
 @dataclass(frozen=True)
 class Signals:
-    """Distances of images under masks.
+    """Distances of images under masks: smaller for what a model knows.
 
     Attributes:
-        values: float32, (models, images, draws); mean squared error over the masked patches, in each model's own
-            target space.
+        values: float32, (models, images, draws), not negative; reconstruction errors over the masked patches in each
+            model's own target space, or how unlike masked views are embedded.
         models: Id of each model, (models,).
         images: Content id of each image, (images,).
         masks: Fingerprint of the masks; signals of different masks cannot be compared.

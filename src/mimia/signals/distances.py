@@ -1,7 +1,7 @@
 """Reconstruction distances of many images under many masks, computed once and kept in the store.
 
 Images are scored as training showed them, without augmentation, and members and non-members go through this one
-path. What is held in memory is one batch, whatever the number of images.
+path.
 """
 
 from collections.abc import Sequence
@@ -11,20 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mimia.arrays import Indices, fingerprint, fingerprint_of_ids
+from mimia.arrays import Floats, Ids, Indices, Pixels, fingerprint, fingerprint_of_ids
 from mimia.compute import accelerator
 from mimia.config import ComputeSettings, SignalSettings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
-from mimia.masking import random_masks
-from mimia.progress import progress
 from mimia.signals.base import Signals
-from mimia.store import Store, replacing
-
-_VALUES = "distances.npy"
-_DONE = "done"
+from mimia.signals.batches import read_batches, write_batches
+from mimia.store import Store
 
 
 def score_images(
@@ -76,7 +72,7 @@ def score_images(
             "precision": compute.precision,
         }
         build = partial(_score, checkpoint, images, rows, settings, compute, name)
-        values.append(np.load(store.make("distances", key, build) / _VALUES))
+        values.append(read_batches(store.make("distances", key, build)))
         models.append(model)
         if not np.isfinite(values[-1]).all():
             raise MimiaError(f"The {name} ({checkpoint}) gives distances that are not finite.")
@@ -84,7 +80,8 @@ def score_images(
 
 
 def _mask_fingerprint(spec: ModelSpec, settings: SignalSettings) -> str:
-    return fingerprint({"seed": settings.seed, "tokens": spec.tokens, "ratio": spec.mask_ratio})
+    how = spec.model_dump(include={"masking", "mask_ratio", "cell"})
+    return fingerprint({"seed": settings.seed, "grid": spec.grid} | how)
 
 
 def _score(
@@ -96,33 +93,14 @@ def _score(
     name: str,
     work: Path,
 ) -> None:
-    done_file = work / _DONE
-    done = int(done_file.read_text()) if done_file.exists() else 0
-    values = np.lib.format.open_memmap(
-        work / _VALUES,
-        mode="r+" if done else "w+",
-        dtype=np.float32,
-        shape=(len(rows), settings.draws),
-    )
     device = accelerator(compute).device
     model = native.load(checkpoint).to(device)
-    batch = max(1, settings.batch_size // settings.draws)
-    with progress(f"scoring: {name}", len(rows), done) as advance, torch.inference_mode():
-        for start in range(done, len(rows), batch):
-            chosen = rows[start : start + batch]
-            masks = random_masks(
-                images.ids[chosen],
-                settings.draws,
-                model.spec.tokens,
-                model.spec.mask_ratio,
-                settings.seed,
-            )
-            pixels = torch.from_numpy(images.pixels[chosen]).to(device)
-            with accelerator(compute).autocast():
-                distances = model.distances(pixels, torch.from_numpy(masks).to(device))
-            values[start : start + len(chosen)] = distances.float().cpu().numpy()
-            values.flush()
-            with replacing(done_file) as path:
-                path.write_text(str(start + len(chosen)))
-            advance(len(chosen))
-    done_file.unlink()
+
+    def measure(pixels: Pixels, ids: Ids) -> Floats:
+        masks = torch.from_numpy(model.spec.scoring_masks(ids, settings.draws, settings.seed))
+        with torch.inference_mode(), accelerator(compute).autocast():
+            distances = model.distances(torch.from_numpy(pixels).to(device), masks.to(device))
+        measured: Floats = distances.float().cpu().numpy()
+        return measured
+
+    write_batches(measure, images, rows, settings, name, work)

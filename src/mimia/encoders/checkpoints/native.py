@@ -1,21 +1,21 @@
 """mimia's own checkpoint directory: weights, what the model is, and how it came about.
 
-``model.safetensors`` has the parameter names of the official MAE; ``config.json`` the `ModelSpec` and the
-`Architecture`; ``training.json`` the recipe, the loss curve, versions and hardware.
+``model.safetensors`` has the parameter names of the family's official code; ``config.json`` the `ModelSpec` and the
+architecture; ``training.json`` the recipe, the loss curve, versions and hardware.
 """
 
 import hashlib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from mimia.config import Recipe
-from mimia.encoders.base import ModelSpec
-from mimia.encoders.mae import Architecture, Mae
+from mimia.encoders.base import ModelSpec, Reconstructor
+from mimia.encoders.checkpoints.strict import fill
+from mimia.encoders.families import Architecture, build
 from mimia.errors import MimiaError
 from mimia.store import replacing
 
@@ -32,7 +32,6 @@ class Config(BaseModel):
 
     format: Literal["mimia"] = "mimia"
     version: Literal[1] = 1
-    family: Literal["mae"] = "mae"
     spec: ModelSpec
     architecture: Architecture
 
@@ -63,15 +62,16 @@ class Training(BaseModel):
     versions: dict[str, str]
 
 
-def save(directory: Path, model: Mae, training: Training) -> None:
+def save(directory: Path, model: Reconstructor, training: Training | None = None) -> None:
     """Write a checkpoint directory; the weights come last, so that a directory with weights is whole."""
     directory.mkdir(parents=True, exist_ok=True)
-    config = Config(spec=model.spec, architecture=model.architecture)
+    config = Config.model_validate({"spec": model.spec, "architecture": model.architecture})
     weights = {name: value.contiguous().cpu() for name, value in model.state_dict().items()}
     with replacing(directory / CONFIG) as path:
         path.write_text(config.model_dump_json(indent=1))
-    with replacing(directory / TRAINING) as path:
-        path.write_text(training.model_dump_json(indent=1))
+    if training is not None:
+        with replacing(directory / TRAINING) as path:
+            path.write_text(training.model_dump_json(indent=1))
     with replacing(directory / WEIGHTS) as path:
         save_file(weights, path)
 
@@ -91,7 +91,7 @@ def load_config(directory: Path) -> Config:
     return _parse(Config, directory / CONFIG)
 
 
-def load(directory: Path) -> Mae:
+def load(directory: Path) -> Reconstructor:
     """Open a checkpoint directory; its weights are mapped, not copied, into memory.
 
     Raises:
@@ -102,26 +102,7 @@ def load(directory: Path) -> Mae:
         weights = load_file(directory / WEIGHTS)
     except (SafetensorError, OSError) as error:
         raise MimiaError(f"{directory / WEIGHTS} is damaged ({error}): copy or train it again.") from error
-    with torch.device("meta"):
-        model = Mae(config.spec, config.architecture)
-    expected = {name: value.shape for name, value in model.state_dict().items()}
-    for name in sorted(expected.keys() ^ weights.keys()):
-        state = "lacks" if name in expected else "has the unexpected"
-        raise MimiaError(f"{directory / WEIGHTS} {state} parameter {name}.")
-    for name, value in weights.items():
-        if value.shape != expected[name]:
-            raise MimiaError(
-                f"{directory / WEIGHTS}: {name} has the shape {tuple(value.shape)}, but {CONFIG} asks for "
-                f"{tuple(expected[name])}."
-            )
-        if value.dtype != torch.float32:
-            raise MimiaError(f"{directory / WEIGHTS}: {name} is of type {value.dtype}, not torch.float32.")
-        if not bool(value.isfinite().all()):
-            raise MimiaError(f"{directory / WEIGHTS}: {name} holds numbers that are not finite.")
-    model.load_state_dict(weights, assign=True)
-    model.pos_embed.requires_grad_(False)
-    model.decoder_pos_embed.requires_grad_(False)
-    return model.eval()
+    return fill(build(config.spec, config.architecture), weights, str(directory / WEIGHTS), CONFIG)
 
 
 def load_training(directory: Path) -> Training | None:

@@ -1,11 +1,6 @@
-"""Export to a directory that transformers opens with ``ViTMAEForPreTraining.from_pretrained``.
-
-transformers names keys otherwise on disk than in memory, and otherwise from version to version: keys are mapped in
-memory only, and the files are left to its own writer.
-"""
+"""Export to a directory that transformers opens with ``ViTMAEForPreTraining.from_pretrained``."""
 
 import json
-import re
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,28 +10,14 @@ from torch import Tensor
 
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
-from mimia.encoders.mae import Architecture
-from mimia.encoders.vit import LAYER_NORM_EPS
+from mimia.encoders.checkpoints.transformers_mae import their_names
+from mimia.encoders.mae import Mae, MaeArchitecture
 from mimia.errors import MimiaError
 
 if TYPE_CHECKING:
     from transformers import ViTMAEConfig
 
 _BICUBIC = 3  # PIL.Image.Resampling.BICUBIC
-_RENAMED = (  # the first that matches, a key of the official MAE to one of transformers
-    (r"blocks\.(\d+)\.", r"vit.layers.\1."),
-    (r"decoder_blocks\.(\d+)\.", r"decoder.decoder_layers.\1."),
-    (r"patch_embed\.proj\.", r"vit.embeddings.patch_embeddings.projection."),
-    (r"pos_embed$", r"vit.embeddings.position_embeddings"),
-    (r"cls_token$", r"vit.embeddings.cls_token"),
-    (r"norm\.", r"vit.layernorm."),
-    (r"(decoder_|mask_token$)", r"decoder.\1"),
-)
-_RENAMED_IN_BLOCKS = {
-    ".attn.proj.": ".attention.o_proj.",
-    ".norm1.": ".layernorm_before.",
-    ".norm2.": ".layernorm_after.",
-}
 
 
 def export(directory: Path, destination: Path) -> None:
@@ -54,6 +35,8 @@ def export(directory: Path, destination: Path) -> None:
     if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
         raise MimiaError(f"There is something at {destination}: name a new directory for the export.")
     model = native.load(directory)
+    if not isinstance(model, Mae):
+        raise MimiaError(f"{directory} is no masked autoencoder: only those are exported so far.")
     with torch.device("meta"):
         exported = ViTMAEForPreTraining(_config(model.spec, model.architecture))
     exported.load_state_dict(_renamed(model.state_dict()), strict=True, assign=True)
@@ -65,7 +48,7 @@ def export(directory: Path, destination: Path) -> None:
         work.replace(destination)
 
 
-def _config(spec: ModelSpec, architecture: Architecture) -> "ViTMAEConfig":
+def _config(spec: ModelSpec, architecture: MaeArchitecture) -> "ViTMAEConfig":
     from transformers import ViTMAEConfig
 
     return ViTMAEConfig(
@@ -77,7 +60,7 @@ def _config(spec: ModelSpec, architecture: Architecture) -> "ViTMAEConfig":
         decoder_num_hidden_layers=architecture.decoder_depth,
         decoder_num_attention_heads=architecture.decoder_heads,
         decoder_intermediate_size=4 * architecture.decoder_width,
-        layer_norm_eps=LAYER_NORM_EPS,
+        layer_norm_eps=architecture.norm_eps,
         image_size=spec.image_size,
         patch_size=spec.patch_size,
         num_channels=spec.channels,
@@ -87,16 +70,10 @@ def _config(spec: ModelSpec, architecture: Architecture) -> "ViTMAEConfig":
 
 
 def _renamed(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    renamed = {}
+    renamed: dict[str, Tensor] = {}
     for key, value in weights.items():
-        name = next(re.sub(f"^{old}", new, key) for old, new in _RENAMED if re.match(old, key))
-        for old, new in _RENAMED_IN_BLOCKS.items():
-            name = name.replace(old, new)
-        if ".attn.qkv." in name:
-            for part, rows in zip("qkv", value.chunk(3), strict=True):
-                renamed[name.replace(".attn.qkv.", f".attention.{part}_proj.")] = rows.contiguous()
-        else:
-            renamed[name] = value
+        names = their_names(key)
+        renamed.update(zip(names, (part.contiguous() for part in value.chunk(len(names))), strict=True))
     return renamed
 
 

@@ -1,0 +1,103 @@
+"""Directories of transformers' classes for masked image modeling other than MAE: ``…ForMaskedImageModeling``."""
+
+from typing import Any, get_args
+
+from mimia.config import CheckpointSettings
+from mimia.encoders.base import ModelSpec
+from mimia.encoders.beit import BeitArchitecture
+from mimia.encoders.checkpoints.pretrained import Directory, load_weights, open_directory
+from mimia.encoders.checkpoints.reading import Facts, Reading
+from mimia.encoders.tokenizer import TokenizerArchitecture
+from mimia.encoders.wrapped import ModelType, WrappedArchitecture, configuration
+from mimia.errors import MimiaError
+
+_BEIT_MASKED = 75 / 196  # of the official BEiT (arXiv 2106.08254)
+
+
+def read(directory: Directory, given: CheckpointSettings) -> Reading:
+    """Read a directory of a class that lives in transformers alone.
+
+    Raises:
+        MimiaError: It is of no such class, its weights are not those that its configuration asks for, or that
+            contradicts itself.
+    """
+    name, model_type = directory.architecture, directory.config["model_type"]
+    if not name.endswith("ForMaskedImageModeling") or model_type not in (*get_args(ModelType), "beit"):
+        raise MimiaError(
+            f"{directory.path} holds a {name or model_type}, which is no masked image model that opens: supervised "
+            "models have no mask token and no decoder; pass a ViTMAEForPreTraining, or one of a class "
+            "…ForMaskedImageModeling."
+        )
+    facts = Facts(directory.path, {}, directory.said(), given)
+    return _read_beit(directory, facts) if model_type == "beit" else _read_wrapped(directory, facts)
+
+
+def _read_wrapped(directory: Directory, facts: Facts) -> Reading:
+    kind, config = _class_and_config(directory)
+    patch = directory.square("patch_size", config.patch_size)
+    stride = patch * 2 ** (len(getattr(config, "depths", [0])) - 1)  # side of a last token in pixels
+    if config.encoder_stride != stride:
+        raise MimiaError(
+            f"{directory.path} has encoder_stride = {config.encoder_stride}, but its last tokens have a side of "
+            f"{stride} pixels: correct its config.json."
+        )
+    spec = _spec(directory, facts, config, facts.simmim_masks(patch))
+    architecture = WrappedArchitecture(
+        model_type=directory.config["model_type"], config=directory.settings(*configuration(spec, {}))
+    )
+    state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
+    return Reading(f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed))
+
+
+def _read_beit(directory: Directory, facts: Facts) -> Reading:
+    """Read a BEiT, with its decoder only if there is the tokenizer too, which is a model of its own."""
+    kind, config = _class_and_config(directory)
+    reason = "share of masked patches is the official BEiT's 75 of 196, which the file does not say"
+    ratio = facts.or_else("mask_ratio", _BEIT_MASKED, reason)
+    masks = {"masking": "blockwise", "mask_ratio": ratio, "target_space": "tokens"}
+    spec = _spec(directory, facts, config, masks)
+    state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
+    tokenizer = TokenizerArchitecture(kind="dalle", vocabulary=config.vocab_size)
+    codebook = None if facts.known("tokenizer") is None else open_directory(facts.known("tokenizer"))
+    if codebook is None:
+        state = {name: value for name, value in state.items() if name.startswith("model.beit.")}
+        facts.assumed.append(
+            "without its tokenizer (--set checkpoint.tokenizer=facebook/flava-image-codebook, or a directory) nobody "
+            "knows what a BEiT should predict: it is taken as an encoder alone"
+        )
+    else:
+        known = codebook.architecture == "FlavaImageCodebook"
+        codebook_kind, codebook_config = _class_and_config(codebook) if known else (None, None)
+        if codebook_config is None or codebook_config.vocab_size != config.vocab_size:
+            raise MimiaError(
+                f"{codebook.path} is no tokenizer of {config.vocab_size} tokens, as {directory.path} predicts: pass a "
+                "directory of FlavaImageCodebook with as many."
+            )
+        tokenizer = tokenizer.model_copy(update={"config": codebook.settings("vocab_size")})
+        weights = load_weights(codebook, codebook_kind)
+        state |= {f"tokenizer.codebook.{name}": value for name, value in weights.items()}
+    architecture = BeitArchitecture(
+        config=directory.settings(*configuration(spec, {}), "vocab_size", "use_mask_token"),
+        tokenizer=tokenizer,
+        decoder=codebook is not None,
+    )
+    also = tuple(codebook.files()) if codebook else ()
+    return Reading(f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed), also)
+
+
+def _class_and_config(directory: Directory) -> tuple[Any, Any]:
+    import transformers
+
+    kind: Any = getattr(transformers, directory.architecture, None)
+    if kind is None:
+        raise MimiaError(f"{directory.path} holds a {directory.architecture}, which this transformers lacks.")
+    return kind, directory.parsed(kind.config_class)
+
+
+def _spec(directory: Directory, facts: Facts, config: Any, masks: dict[str, Any]) -> ModelSpec:
+    return facts.spec(
+        config.num_channels,
+        image_size=directory.square("image_size", config.image_size),
+        patch_size=directory.square("patch_size", config.patch_size),
+        **masks,
+    )

@@ -1,0 +1,158 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LinearRegression
+
+from mimia.config import ComputeSettings, DecoderSettings, Recipe
+from mimia.encoders.checkpoints import native
+from mimia.encoders.mae import SIZES, Mae, MaeArchitecture, of_decoder
+from mimia.encoders.simmim import SIZES as SIMMIM_SIZES
+from mimia.encoders.simmim import SimMim
+from mimia.errors import MimiaError
+from mimia.images.imageset import ImageSet
+from mimia.images.load import load_images
+from mimia.pretraining.decoder import borrowed_decoder, fitted_decoder, linear_map, with_decoders
+from mimia.pretraining.models import spec_for
+from mimia.store import Store
+
+COMPUTE = ComputeSettings(device="cpu", threads=1)
+RECIPE = Recipe.model_validate({"preset": "mae-nano", "batch_size": 20})
+FITTING = DecoderSettings(source="fitted", epochs=3, batch_size=20)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images.take(np.arange(120))
+
+
+def make_mae(images: ImageSet, seed: int, architecture: MaeArchitecture = SIZES["nano"]) -> Mae:
+    """Make a model in which no two parameters are alike."""
+    generator = torch.Generator().manual_seed(seed)
+    model = Mae(spec_for(images, RECIPE), architecture, generator).eval()
+    with torch.no_grad():
+        for value in model.parameters():
+            value.add_(0.05 * torch.randn(value.shape, generator=generator))
+    return model
+
+
+def without_decoder(model: Mae) -> Mae:
+    sizes = {"decoder_width": 0, "decoder_depth": 0, "decoder_heads": 0}
+    alone = Mae(model.spec, model.architecture.model_copy(update=sizes))
+    alone.load_state_dict({name: value for name, value in model.state_dict().items() if not of_decoder(name)})
+    return alone.eval()
+
+
+def mean_distance(model: Mae, images: ImageSet) -> float:
+    masks = torch.from_numpy(model.spec.scoring_masks(images.ids, 4, seed=1))
+    with torch.inference_mode():
+        return float(model.distances(torch.from_numpy(images.pixels), masks).mean())
+
+
+def fit(encoder: Mae, images: ImageSet, store: Store, name: str = "encoder") -> Mae:
+    fitted = native.load(fitted_decoder(encoder, name, images, RECIPE, FITTING, COMPUTE, store, name))
+    assert isinstance(fitted, Mae)
+    return fitted
+
+
+def test_fitted_decoder_learns_and_leaves_the_encoder_as_it_is(digits: ImageSet, store: Store) -> None:
+    encoder = without_decoder(make_mae(digits, 0))
+    fitted = fit(encoder, digits, store)
+    weights = fitted.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
+    assert mean_distance(fitted, digits) < 0.9 * mean_distance(make_mae(digits, 0), digits)
+
+
+def test_decoder_of_the_encoder_itself_is_not_used(digits: ImageSet, store: Store) -> None:
+    model = make_mae(digits, 0)
+    alone, whole = fit(without_decoder(model), digits, store, "alone"), fit(model, digits, store, "whole")
+    weights = whole.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in alone.state_dict().items())
+
+
+def test_decoders_of_all_encoders_start_and_are_shown_alike(digits: ImageSet, tmp_path: Path) -> None:
+    first, again = (
+        fit(make_mae(digits, 0), digits, Store(tmp_path / name)).state_dict() for name in ("first", "again")
+    )
+    assert all(torch.equal(value, again[name]) for name, value in first.items())
+    untrained = FITTING.model_copy(update={"base_learning_rate": 1e-30})
+    starts = []
+    for seed in (0, 1):
+        store = Store(tmp_path / f"start {seed}")
+        path = fitted_decoder(make_mae(digits, seed), "", digits, RECIPE, untrained, COMPUTE, store, "")
+        starts.append(native.load(path).state_dict())
+    for name, value in starts[0].items():
+        if of_decoder(name):
+            torch.testing.assert_close(value, starts[1][name], rtol=0, atol=1e-20)
+
+
+def test_borrowed_decoder_is_the_lenders_behind_the_encoder(digits: ImageSet, store: Store) -> None:
+    encoder, lender = make_mae(digits, 0), make_mae(digits, 1)
+    joined = native.load(borrowed_decoder(encoder, "encoder", lender, "lender", store)).state_dict()
+    for name, value in joined.items():
+        owner = lender if of_decoder(name) else encoder
+        assert torch.equal(value, owner.state_dict()[name])
+
+
+def test_aligned_decoder_reads_latents_that_are_a_linear_map_of_its_own(digits: ImageSet, store: Store) -> None:
+    lender = make_mae(digits, 0)
+    encoder = make_mae(digits, 0)
+    with torch.no_grad():  # the same encoder, but for the scale and place of each value in its latent
+        scale = torch.linspace(0.5, 2, encoder.architecture.width)
+        encoder.norm.weight.mul_(scale)
+        encoder.norm.bias.copy_(encoder.norm.bias * scale + 0.3)
+    plain = native.load(borrowed_decoder(encoder, "encoder", lender, "lender", store))
+    aligned = native.load(borrowed_decoder(encoder, "encoder", lender, "lender", store, digits))
+    masks = torch.from_numpy(lender.spec.scoring_masks(digits.ids, 2, seed=5))
+    pixels = torch.from_numpy(digits.pixels)
+    with torch.inference_mode():
+        expected, found = lender.reconstruct(pixels, masks), aligned.reconstruct(pixels, masks)
+        unaligned = plain.reconstruct(pixels, masks)
+    error = float((found - expected).square().mean() / expected.var())
+    assert error < 0.05
+    assert float((unaligned - expected).square().mean() / expected.var()) > 5 * error
+
+
+def test_linear_map_is_the_least_squares_one(digits: ImageSet) -> None:
+    source, to = make_mae(digits, 0), make_mae(digits, 1)
+    weight, bias = linear_map(source, to, digits, seed=3)
+    masks = torch.from_numpy(source.spec.scoring_masks(digits.ids, 1, 3))
+    pixels = torch.from_numpy(digits.pixels)
+    with torch.inference_mode():
+        x, y = source.encode(pixels, masks).flatten(0, 2).numpy(), to.encode(pixels, masks).flatten(0, 2).numpy()
+    regression = LinearRegression().fit(x, y)
+    residual = ((y - x @ weight.numpy().T - bias.numpy()) ** 2).mean()
+    best = ((y - regression.predict(x)) ** 2).mean()
+    assert best <= residual < 1.1 * best
+
+
+def save(path: Path, model: Mae | SimMim) -> Path:
+    native.save(path, model)
+    return path
+
+
+@pytest.mark.parametrize("source", ["fitted", "shadow", "aligned"])
+def test_no_encoder_keeps_the_decoder_it_was_trained_with(
+    digits: ImageSet, store: Store, tmp_path: Path, source: str
+) -> None:
+    checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(3)]
+    settings = DecoderSettings.model_validate({"source": source, "epochs": 1})
+    made = with_decoders(checkpoints, digits, RECIPE, settings, COMPUTE, store)
+    for before, after in zip(checkpoints, made, strict=True):
+        old, new = native.load(before).state_dict(), native.load(after).state_dict()
+        assert all(torch.equal(old[name], new[name]) != of_decoder(name) for name in old if "pos_embed" not in name)
+    assert with_decoders(checkpoints, digits, RECIPE, settings, COMPUTE, store) == made
+
+
+def test_single_shadow_cannot_lend_to_itself(digits: ImageSet, store: Store, tmp_path: Path) -> None:
+    checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(2)]
+    with pytest.raises(MimiaError, match=r"raise shadows\.count to 2"):
+        with_decoders(checkpoints, digits, RECIPE, DecoderSettings(source="shadow"), COMPUTE, store)
+
+
+def test_encoder_of_another_family_is_refused(digits: ImageSet, store: Store, tmp_path: Path) -> None:
+    spec = spec_for(digits, Recipe.model_validate({"preset": "simmim-nano"}))
+    model = SimMim(spec, SIMMIM_SIZES["nano"], torch.Generator().manual_seed(0))
+    with pytest.raises(MimiaError, match="is no MAE"):
+        with_decoders([save(tmp_path / "simmim", model)], digits, RECIPE, FITTING, COMPUTE, store)
