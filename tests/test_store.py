@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +180,11 @@ def test_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
         stop_halfway()
     assert path.read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("location", ["nonsense://bucket/mimia", "s3://bucket/mimia"])
+def test_location_that_fsspec_cannot_open_is_refused(location: str) -> None:
+    if location.startswith("s3") and find_spec("s3fs"):
+        pytest.skip("s3fs is installed")
+    with pytest.raises(MimiaError, match=r"cannot be opened .* pass a directory"):
+        Store(location)

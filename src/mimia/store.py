@@ -33,6 +33,9 @@ class Store:
     Args:
         location: A local directory, or an fsspec URL such as ``s3://bucket/mimia``.
         cache: Where a remote store is mirrored; unused for a local one.
+
+    Raises:
+        MimiaError: fsspec does not know the protocol of the URL, or lacks a package for it.
     """
 
     def __init__(self, location: str | Path, cache: Path | None = None) -> None:
@@ -40,7 +43,13 @@ class Store:
         self._remote: Any = None
         self.root = Path(self.location).expanduser()
         if "://" in self.location:
-            self._remote, self._remote_root = fsspec.core.url_to_fs(self.location)
+            try:
+                self._remote, self._remote_root = fsspec.core.url_to_fs(self.location)
+            except (ImportError, ValueError) as error:
+                raise MimiaError(
+                    f"The store {self.location} cannot be opened ({error}): pass a directory, or install what "
+                    "fsspec needs for it."
+                ) from error
             self.root = (cache or user_cache_path("mimia")) / fingerprint({"url": self.location})
 
     def __repr__(self) -> str:

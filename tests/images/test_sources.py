@@ -1,6 +1,8 @@
 import io
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -174,3 +176,18 @@ def test_name_that_is_no_utf_8_can_be_written_into_a_report(tmp_path: Path, phot
 def test_unknown_name_is_refused_without_a_network() -> None:
     with pytest.raises(MimiaError, match=r"No images at 'nobody/nothing'.*without a network, pass a local folder"):
         open_source("nobody/nothing:test")
+
+
+def test_hub_that_is_out_of_reach_is_told_at_once(tmp_path: Path) -> None:
+    (tmp_path / "ask.py").write_text("from mimia.images.sources import open_source; open_source('nobody/nothing')")
+    ended = subprocess.run(
+        [sys.executable, "ask.py"],
+        cwd=tmp_path,
+        env={**os.environ, "HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "MimiaError: No images at 'nobody/nothing'" in ended.stderr
+    assert "the hub is out of reach" in ended.stderr

@@ -19,6 +19,7 @@ from mimia.errors import MimiaError
 from mimia.images.decode import Encoded
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+_PATIENCE = 5  # seconds until the hub counts as out of reach
 _PARQUET_COLUMNS = ("image", "img")
 
 
@@ -137,6 +138,8 @@ class HuggingFace(Source):
         import datasets
 
         self._name = name
+        if not Path(name).exists():
+            _refuse_without_network(name)
         try:
             splits = datasets.load_dataset(name)
         # load_dataset meets unknown names, missing networks and odd files with many types of exception.
@@ -171,6 +174,24 @@ class HuggingFace(Source):
             yield name, encoded
 
 
+def _refuse_without_network(name: str) -> None:
+    """Tell at once that the hub is out of reach, where `datasets` would try for half a minute."""
+    from huggingface_hub import HfApi, constants
+    from huggingface_hub.errors import HfHubHTTPError
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    try:
+        HfApi().dataset_info(name, timeout=_PATIENCE)
+    except (HfHubHTTPError, ValueError):
+        return  # an answer, or no name: `datasets` says what is wrong
+    except Exception as error:  # refused, no answer, no such host: each has an error of its own
+        raise MimiaError(
+            f"No images at {name!r}: it is no existing folder of images or parquet file, and the hub is out of reach: "
+            "check the path, or set HF_HUB_OFFLINE=1 to use the copy of an earlier run."
+        ) from error
+
+
 def open_source(text: str) -> Source:
     """Open what a user means by a source of images.
 
@@ -198,7 +219,7 @@ def open_source(text: str) -> Source:
         data_files = {".parquet", ".arrow", ".tar", ".zip"}
         if not any(file.suffix in data_files for file in path.rglob("*")):
             suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-            raise MimiaError(f"There are no image files ({suffixes}) in the folder {text}.")
+            raise MimiaError(f"There are no image files ({suffixes}) in the folder {text}: pass one that has some.")
         return HuggingFace(str(path))
     if path.is_absolute() or text.startswith((".", "~")) or path.suffix == ".parquet":
         raise MimiaError(f"{text} does not exist: pass a folder of images or a parquet file.")
