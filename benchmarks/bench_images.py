@@ -7,9 +7,9 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mimia.config import Augmentation
 from mimia.images.augment import augment
 from mimia.images.load import load_images
+from mimia.recipes import Augmentation
 from mimia.store import Store
 
 

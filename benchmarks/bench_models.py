@@ -7,10 +7,10 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from mimia.config import SizeName
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.mae import SIZES, Mae
 from mimia.masking import draw_random_masks
+from mimia.recipes import SizeName
 
 IMAGES, MASKS = 64, 16
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from mimia.config import RECIPES, Settings, read_settings
+from mimia.config import Settings, read_settings
 from mimia.errors import MimiaError
+from mimia.recipes import RECIPES
 
 
 @pytest.fixture

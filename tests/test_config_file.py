@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimia.config import RECIPES, read_settings
+from mimia.config import read_settings
 from mimia.config_file import to_toml
+from mimia.recipes import RECIPES
 
 
 def set_keys(values: dict[str, Any]) -> dict[str, Any]:

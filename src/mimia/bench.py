@@ -8,7 +8,7 @@ from pathlib import Path
 from mimia.attacks.base import Scores
 from mimia.attacks.registry import ATTACKS, make_attack
 from mimia.compute import accelerator
-from mimia.config import RECIPES, DecoderSource, Family, Recipe, Settings
+from mimia.config import DecoderSource, Settings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.opening import Opened, open_checkpoint
@@ -19,6 +19,7 @@ from mimia.images.load import LoadedImages, load_images
 from mimia.pretraining.adopted import adopted
 from mimia.pretraining.decoder import with_decoders
 from mimia.pretraining.models import pretrained, pretrained_shadows, spec_for, tokenizer_of
+from mimia.recipes import RECIPES, Family, Recipe
 from mimia.signals.base import Shadows, Signals
 from mimia.signals.distances import score_images
 from mimia.signals.sanity import check_reconstruction

@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from transformers import BeitConfig, BeitForMaskedImageModeling
 
-from mimia.config import Recipe, SizeName
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.beit import Beit, BeitArchitecture, beit_architecture
 from mimia.encoders.patches import unpatchify
 from mimia.encoders.tokenizer import PatchTokenizer, TokenizerArchitecture
 from mimia.masking import random_masks
 from mimia.pretraining.schedule import make_optimizer
+from mimia.recipes import Recipe, SizeName
 
 CODEBOOK = TokenizerArchitecture(vocabulary=20)
 DALLE = TokenizerArchitecture(kind="dalle", vocabulary=20, config={"hidden_size": 8})

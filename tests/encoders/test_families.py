@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mimia.config import Recipe
 from mimia.encoders import mae, simmim
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.beit import Beit, beit_architecture
@@ -21,6 +20,7 @@ from mimia.encoders.tokenizer import PatchTokenizer, TokenizerArchitecture
 from mimia.encoders.wrapped import WrappedArchitecture, swin_architecture
 from mimia.errors import MimiaError
 from mimia.masking import random_masks
+from mimia.recipes import Recipe
 
 BASE = ModelSpec(
     image_size=8,

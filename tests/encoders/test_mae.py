@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers import ViTMAEForPreTraining
 
-from mimia.config import Recipe
 from mimia.encoders.base import ModelSpec, TargetSpace
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.transformers import export
@@ -18,6 +17,7 @@ from mimia.encoders.mae import SIZES, Mae, MaeArchitecture
 from mimia.encoders.patches import patchify, unpatchify
 from mimia.encoders.vit import sincos_positions
 from mimia.masking import random_masks
+from mimia.recipes import Recipe
 
 WIDE = MaeArchitecture(width=768, depth=1, heads=12, decoder_width=512, decoder_depth=1, decoder_heads=16)
 SPACES: tuple[TargetSpace, ...] = ("normalised", "patch-normalised")

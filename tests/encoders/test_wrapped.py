@@ -6,10 +6,10 @@ import torch
 import transformers
 from torch import Tensor
 
-from mimia.config import SizeName
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.patches import unpatchify
 from mimia.encoders.wrapped import ModelType, Wrapped, WrappedArchitecture, swin_architecture
+from mimia.recipes import SizeName
 
 SPEC = ModelSpec(
     image_size=32,

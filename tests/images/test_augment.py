@@ -7,8 +7,8 @@ import torch
 from scipy.stats import ks_2samp
 from torch import Tensor
 
-from mimia.config import Augmentation
 from mimia.images.augment import augment, random_crops
+from mimia.recipes import Augmentation
 
 MAE_AREA = (0.2, 1.0)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.linear_model import LinearRegression
 
-from mimia.config import ComputeSettings, DecoderSettings, Recipe
+from mimia.config import ComputeSettings, DecoderSettings
 from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import SIZES, Mae, MaeArchitecture, of_decoder
 from mimia.encoders.simmim import SIZES as SIMMIM_SIZES
@@ -15,6 +15,7 @@ from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.decoder import borrowed_decoder, fitted_decoder, linear_map, with_decoders
 from mimia.pretraining.models import spec_for
+from mimia.recipes import Recipe
 from mimia.store import Store
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)

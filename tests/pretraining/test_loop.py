@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from mimia.config import ComputeSettings, Recipe
+from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
 from mimia.encoders.checkpoints.native import Training
 from mimia.errors import MimiaError
@@ -21,6 +21,7 @@ from mimia.images.load import load_images
 from mimia.pretraining import loop
 from mimia.pretraining.loop import train
 from mimia.pretraining.models import spec_for, untrained
+from mimia.recipes import Recipe
 from mimia.store import Store
 
 Run = Callable[..., tuple[Reconstructor, Training]]
@@ -36,7 +37,8 @@ from pathlib import Path
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from mimia.config import ComputeSettings, Recipe
+from mimia.config import ComputeSettings
+from mimia.recipes import Recipe
 from mimia.images.load import load_images
 from mimia.pretraining import loop
 from mimia.pretraining.models import spec_for, untrained

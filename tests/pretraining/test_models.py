@@ -9,12 +9,13 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.arrays import Pixels, content_id, fingerprint_of_ids
-from mimia.config import ComputeSettings, Recipe, SplitSettings
+from mimia.config import ComputeSettings, SplitSettings
 from mimia.encoders.checkpoints import native
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import pixel_statistics, pretrained, pretrained_shadows, spec_for
+from mimia.recipes import Recipe
 from mimia.splits import split_for_audit
 from mimia.store import Store
 

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimia.config import Recipe
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.mae import SIZES, Mae
 from mimia.pretraining.schedule import learning_rate, make_optimizer
+from mimia.recipes import Recipe
 
 SPEC = ModelSpec(
     image_size=8,

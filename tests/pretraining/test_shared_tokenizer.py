@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mimia.config import ComputeSettings, Recipe, SplitSettings
+from mimia.config import ComputeSettings, SplitSettings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.beit import Beit, beit_architecture
 from mimia.encoders.checkpoints import native
@@ -16,6 +16,7 @@ from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import pretrained, pretrained_shadows, spec_for, tokenizer_of
+from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
 from mimia.splits import Split, split_for_audit
 from mimia.store import Store

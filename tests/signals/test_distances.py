@@ -8,7 +8,7 @@ import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mimia.arrays import Floats, Ids, Indices
-from mimia.config import ComputeSettings, Recipe, SignalSettings
+from mimia.config import ComputeSettings, SignalSettings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import SIZES, Mae
@@ -17,6 +17,7 @@ from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.masking import random_masks
+from mimia.recipes import Recipe
 from mimia.signals.distances import score_images
 from mimia.store import Store
 

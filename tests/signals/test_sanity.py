@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from mimia.config import ComputeSettings, Recipe
+from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
 from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import Mae
@@ -13,6 +13,7 @@ from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import pretrained, spec_for
+from mimia.recipes import Recipe
 from mimia.signals.sanity import check_reconstruction, relative_error
 from mimia.store import Store
 

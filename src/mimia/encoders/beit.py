@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from torch import Tensor
 from torch.nn import functional as F
 
-from mimia.config import SizeName
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.patches import equal_visible, unpatchify
 from mimia.encoders.tokenizer import PatchTokenizer, TokenizerArchitecture, make_tokenizer
 from mimia.encoders.vit import LAYER_NORM_EPS
 from mimia.encoders.wrapped import configuration, for_each_mask, outside_inference_mode, weights_from
 from mimia.errors import MimiaError
+from mimia.recipes import SizeName
 
 _GREY = 0.5  # raw pixels in [0, 1], of patches whose tokens cannot be shown
 

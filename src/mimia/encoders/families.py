@@ -6,7 +6,6 @@ from typing import Annotated, TypeAlias
 import torch
 from pydantic import Field
 
-from mimia.config import Recipe
 from mimia.encoders import mae, simmim
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.beit import Beit, BeitArchitecture, beit_architecture
@@ -14,6 +13,7 @@ from mimia.encoders.mae import Mae, MaeArchitecture
 from mimia.encoders.simmim import SimMim, SimMimArchitecture
 from mimia.encoders.tokenizer import TokenizerArchitecture
 from mimia.encoders.wrapped import Wrapped, WrappedArchitecture, swin_architecture
+from mimia.recipes import Recipe
 
 Architecture: TypeAlias = Annotated[
     MaeArchitecture | SimMimArchitecture | WrappedArchitecture | BeitArchitecture, Field(discriminator="family")

@@ -6,10 +6,10 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from mimia.config import SizeName
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.patches import equal_visible, patch_statistics, patchify
 from mimia.encoders.vit import LAYER_NORM_EPS, Block, PatchEmbed, sincos_positions
+from mimia.recipes import SizeName
 
 
 class MaeArchitecture(BaseModel):

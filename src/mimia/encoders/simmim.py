@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mimia.config import SizeName
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.patches import equal_visible, patchify
 from mimia.encoders.vit import LAYER_NORM_EPS, Mlp, PatchEmbed
+from mimia.recipes import SizeName
 
 
 class SimMimArchitecture(BaseModel):

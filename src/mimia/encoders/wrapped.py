@@ -11,11 +11,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, JsonValue
 from torch import Tensor
 
-from mimia.config import SizeName
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.patches import equal_visible, patchify
 from mimia.encoders.simmim import absolute_errors
 from mimia.errors import MimiaError
+from mimia.recipes import SizeName
 
 ModelType = Literal["deit", "focalnet", "swin", "swinv2", "vit"]
 

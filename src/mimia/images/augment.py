@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mimia.config import Augmentation
+from mimia.recipes import Augmentation
 
 _CROP_RATIO = (3 / 4, 4 / 3)
 _TRIES = 10

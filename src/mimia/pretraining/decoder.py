@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mimia.config import ComputeSettings, DecoderSettings, Recipe
+from mimia.config import ComputeSettings, DecoderSettings
 from mimia.encoders import mae
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.native import model_id
@@ -20,6 +20,7 @@ from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.pretraining.loop import train_and_save
 from mimia.progress import progress
+from mimia.recipes import Recipe
 from mimia.seeds import derived_seed, torch_generator
 from mimia.store import Store
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mimia.arrays import Indices
 from mimia.compute import accelerator, hardware, versions
-from mimia.config import ComputeSettings, Recipe
+from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.native import Training
@@ -25,6 +25,7 @@ from mimia.images.augment import augment
 from mimia.images.imageset import ImageSet
 from mimia.pretraining.schedule import learning_rate, make_optimizer
 from mimia.progress import progress
+from mimia.recipes import Recipe
 from mimia.seeds import derived_seed, torch_generator
 from mimia.store import replacing
 

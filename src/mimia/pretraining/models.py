@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from mimia.config import ComputeSettings, Family, Recipe
+from mimia.config import ComputeSettings
 from mimia.encoders.base import ModelSpec, Reconstructor, TargetSpace
 from mimia.encoders.beit import Beit, BeitArchitecture
 from mimia.encoders.checkpoints import native
@@ -16,6 +16,7 @@ from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.masking import MaskKind
 from mimia.pretraining.loop import train_and_save
+from mimia.recipes import Family, Recipe
 from mimia.seeds import derived_seed, torch_generator
 from mimia.splits import Split
 from mimia.store import Store

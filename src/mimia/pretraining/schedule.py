@@ -5,7 +5,7 @@ import math
 from torch import nn
 from torch.optim import AdamW
 
-from mimia.config import Recipe
+from mimia.recipes import Recipe
 
 
 def learning_rate(step: int, steps: int, batch_size: int, recipe: Recipe) -> float:

@@ -8,11 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mimia.config import Recipe
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import SIZES, Mae
 from mimia.errors import MimiaError
+from mimia.recipes import Recipe
 
 SPEC = ModelSpec(
     image_size=8,

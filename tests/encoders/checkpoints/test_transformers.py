@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from transformers import AutoImageProcessor, ViTMAEForPreTraining
 
-from mimia.config import Recipe
 from mimia.encoders.base import ModelSpec, TargetSpace
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.transformers import export
@@ -16,6 +15,7 @@ from mimia.encoders.mae import SIZES, Mae
 from mimia.errors import MimiaError
 from mimia.images.decode import decode
 from mimia.masking import draw_random_masks
+from mimia.recipes import Recipe
 
 GREY = ModelSpec(
     image_size=8,

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from mimia.config import Recipe
 from mimia.encoders.base import ModelSpec, Reconstructor
 from mimia.encoders.checkpoints.strict import fill
 from mimia.encoders.families import Architecture, build
 from mimia.errors import MimiaError
+from mimia.recipes import Recipe
 from mimia.store import replacing
 
 WEIGHTS = "model.safetensors"
