@@ -100,9 +100,9 @@ RECIPES: dict[str, dict[str, Any]] = {
     "mae-micro": {
         "size": "micro",
         "patch_size": 4,
-        "epochs": 400,
+        "epochs": 720,
         "batch_size": 100,
-        "base_learning_rate": 4e-3,
+        "base_learning_rate": 8e-3,
     },
     "mae-tiny": {
         "size": "tiny",
