@@ -18,7 +18,7 @@ from mimia.images.imageset import ImageSet
 from mimia.images.load import LoadedImages, load_images
 from mimia.pretraining.adopted import adopted
 from mimia.pretraining.decoder import with_decoders
-from mimia.pretraining.models import pretrained, pretrained_shadows, spec_for, tokenizer_of
+from mimia.pretraining.models import given_tokenizer, pretrained, pretrained_shadows, spec_for, tokenizer_of
 from mimia.recipes import RECIPES, Family, Recipe
 from mimia.signals.base import Shadows, Signals
 from mimia.signals.distances import score_images
@@ -151,7 +151,8 @@ def measure(bench: Bench, split: Split) -> Measured:
     if bench.opened is None:
         members = images.take(split.rows[split.of("member")])
         recipe, spec = settings.recipe, spec_for(members, settings.recipe)
-        target = pretrained(members, spec, recipe, recipe.seed, settings.compute, store, "target")
+        tokenizer = given_tokenizer(settings, spec)
+        target = pretrained(members, spec, recipe, recipe.seed, settings.compute, store, "target", tokenizer)
     else:
         target = adopted(bench.opened, store)
         recipe, spec = _recipe_of(target, settings)

@@ -74,7 +74,9 @@ class CheckpointSettings(_Frozen):
     heads: PositiveInt | None = Field(None, description="attention heads of the encoder")
     decoder_heads: PositiveInt | None = Field(None, description="attention heads of the decoder")
     tokenizer: str | None = Field(
-        None, description="directory or name on the hub of the tokenizer of a BEiT, as facebook/flava-image-codebook"
+        None,
+        description="tokenizer of a BEiT, that is opened or trained here: a directory, or a name on the hub, such as "
+        "facebook/flava-image-codebook",
     )
 
 

@@ -11,7 +11,7 @@ from mimia.config import Settings
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
-from mimia.pretraining.models import pretrained, spec_for
+from mimia.pretraining.models import given_tokenizer, pretrained, spec_for
 from mimia.store import Store
 
 TRAINED_ON = "trained_on.csv"
@@ -38,7 +38,10 @@ def pretrain(settings: Settings, out: Path) -> Path:
     rows = np.random.default_rng(settings.split.seed).permutation(len(images))[:wanted]
     chosen = images.take(rows)
     spec = spec_for(chosen, settings.recipe)
-    checkpoint = pretrained(chosen, spec, settings.recipe, settings.recipe.seed, settings.compute, store)
+    tokenizer = given_tokenizer(settings, spec)
+    checkpoint = pretrained(
+        chosen, spec, settings.recipe, settings.recipe.seed, settings.compute, store, tokenizer=tokenizer
+    )
     try:
         _write(checkpoint, chosen, out)
     except OSError as error:

@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
-from mimia.config import ComputeSettings
+from mimia.config import ComputeSettings, Settings
 from mimia.encoders.base import ModelSpec, Reconstructor, TargetSpace
 from mimia.encoders.beit import Beit, BeitArchitecture
 from mimia.encoders.checkpoints import native
+from mimia.encoders.checkpoints.codebook import open_tokenizer
 from mimia.encoders.families import Architecture, architecture_for, build
 from mimia.encoders.tokenizer import Tokenizer, fit_patch_tokenizer
 from mimia.errors import MimiaError
@@ -127,6 +128,13 @@ def tokenizer_of(checkpoint: Path) -> Tokenizer | None:
     model = native.load(checkpoint)
     assert isinstance(model, Beit)
     return model.tokenizer
+
+
+def given_tokenizer(settings: Settings, spec: ModelSpec) -> Tokenizer | None:
+    """Open the tokenizer that the settings name for a BEiT; without one, it is made of the model's own images."""
+    if settings.recipe.family != "beit" or settings.checkpoint.tokenizer is None:
+        return None
+    return open_tokenizer(settings.checkpoint.tokenizer, spec)
 
 
 def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:

@@ -167,5 +167,7 @@ def test_beit_with_its_tokenizer_predicts_its_tokens(tmp_path: Path, beit: Any) 
 def test_tokenizer_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
     save_codebook(tmp_path / "codebook", 32)
     for directory in ("codebook", "beit"):
-        with pytest.raises(MimiaError, match=r"is no tokenizer of 64 tokens"):
+        with pytest.raises(
+            MimiaError, match=r"is no tokenizer( of 64 tokens|: pass a directory of FlavaImageCodebook)"
+        ):
             open_checkpoint(tmp_path / "beit", CheckpointSettings(tokenizer=str(tmp_path / directory)))

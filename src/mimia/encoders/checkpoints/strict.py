@@ -4,12 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import TypeVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from mimia.encoders.base import Reconstructor
 from mimia.errors import MimiaError
 
-_Model = TypeVar("_Model", bound=Reconstructor)
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 def fill(model: _Model, weights: Mapping[str, Tensor], source: str, sized_by: str) -> _Model:

@@ -5,7 +5,8 @@ from typing import Any, get_args
 from mimia.config import CheckpointSettings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.beit import BeitArchitecture
-from mimia.encoders.checkpoints.pretrained import Directory, load_weights, open_directory
+from mimia.encoders.checkpoints.codebook import read_codebook
+from mimia.encoders.checkpoints.pretrained import Directory, load_weights
 from mimia.encoders.checkpoints.reading import Facts, Reading
 from mimia.encoders.tokenizer import TokenizerArchitecture
 from mimia.encoders.wrapped import ModelType, WrappedArchitecture, configuration
@@ -58,7 +59,7 @@ def _read_beit(directory: Directory, facts: Facts) -> Reading:
     spec = _spec(directory, facts, config, masks)
     state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
     tokenizer = TokenizerArchitecture(kind="dalle", vocabulary=config.vocab_size)
-    codebook = None if facts.known("tokenizer") is None else open_directory(facts.known("tokenizer"))
+    codebook = None if facts.known("tokenizer") is None else read_codebook(facts.known("tokenizer"))
     if codebook is None:
         state = {name: value for name, value in state.items() if name.startswith("model.beit.")}
         facts.assumed.append(
@@ -66,22 +67,19 @@ def _read_beit(directory: Directory, facts: Facts) -> Reading:
             "knows what a BEiT should predict: it is taken as an encoder alone"
         )
     else:
-        known = codebook.architecture == "FlavaImageCodebook"
-        codebook_kind, codebook_config = _class_and_config(codebook) if known else (None, None)
-        if codebook_config is None or codebook_config.vocab_size != config.vocab_size:
+        if codebook.architecture.vocabulary != config.vocab_size:
             raise MimiaError(
                 f"{codebook.path} is no tokenizer of {config.vocab_size} tokens, as {directory.path} predicts: pass a "
                 "directory of FlavaImageCodebook with as many."
             )
-        tokenizer = tokenizer.model_copy(update={"config": codebook.settings("vocab_size")})
-        weights = load_weights(codebook, codebook_kind)
-        state |= {f"tokenizer.codebook.{name}": value for name, value in weights.items()}
+        tokenizer = codebook.architecture
+        state |= {f"tokenizer.codebook.{name}": value for name, value in codebook.weights.items()}
     architecture = BeitArchitecture(
         config=directory.settings(*configuration(spec, {}), "vocab_size", "use_mask_token"),
         tokenizer=tokenizer,
         decoder=codebook is not None,
     )
-    also = tuple(codebook.files()) if codebook else ()
+    also = codebook.files if codebook else ()
     return Reading(f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed), also)
 
 
