@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.arrays import Pixels
 from mimia.store import Store
@@ -79,3 +80,25 @@ def serve() -> Callable[..., AbstractContextManager[str]]:
                 thread.join()
 
     return served
+
+
+@pytest.fixture(scope="session")
+def counted_steps() -> Callable[..., AbstractContextManager[list[int]]]:
+    """Count the steps of all optimizers in a block; raise an interrupt right after one, if wanted."""
+
+    @contextmanager
+    def counted(interrupt_at: int | None = None) -> Iterator[list[int]]:
+        count = [0]
+
+        def hook(*_: object) -> None:
+            count[0] += 1
+            if count[0] == interrupt_at:
+                raise KeyboardInterrupt
+
+        handle = register_optimizer_step_post_hook(hook)
+        try:
+            yield count
+        finally:
+            handle.remove()
+
+    return counted

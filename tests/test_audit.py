@@ -1,6 +1,6 @@
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score, roc_auc_score
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.arrays import Bools, Floats, Indices, fingerprint_of_ids
 from mimia.audit import AuditResult, audit
@@ -22,6 +21,7 @@ from mimia.pretraining.command import pretrain
 from mimia.splits import split_for_audit
 from mimia.store import Store
 
+CountedSteps = Callable[..., AbstractContextManager[list[int]]]
 RECIPE: dict[str, Any] = {
     "preset": "mae-nano",
     "patch_size": 4,
@@ -106,20 +106,6 @@ def write_images(folder: Path, images: ImageSet, rows: Indices, side: int = 8) -
         Image.fromarray(images.pixels[row, 0]).resize((side, side)).save(folder / f"{row:04d}.png")
 
 
-@contextmanager
-def counted_steps() -> Iterator[list[int]]:
-    count = [0]
-
-    def hook(*_: object) -> None:
-        count[0] += 1
-
-    handle = register_optimizer_step_post_hook(hook)
-    try:
-        yield count
-    finally:
-        handle.remove()
-
-
 def column(result: AuditResult, name: str, *roles: str) -> list[Any]:
     """Give a column of the scores, for images of some roles."""
     pairs = zip(result.scores[name], result.scores["role"], strict=True)
@@ -201,7 +187,9 @@ def test_histograms_count_every_image(leak: AuditResult) -> None:
         }
 
 
-def test_same_settings_train_nothing_and_give_the_same_scores(leak: AuditResult, shared: Path) -> None:
+def test_same_settings_train_nothing_and_give_the_same_scores(
+    counted_steps: CountedSteps, leak: AuditResult, shared: Path
+) -> None:
     with counted_steps() as count:
         again = audit(settings_of(shared, recipe=LEAKY, split=SIDES))
     assert count == [0]
@@ -209,7 +197,7 @@ def test_same_settings_train_nothing_and_give_the_same_scores(leak: AuditResult,
     assert again.report.evaluations == leak.report.evaluations
 
 
-def test_another_store_gives_the_same_scores(tmp_path: Path) -> None:
+def test_another_store_gives_the_same_scores(counted_steps: CountedSteps, tmp_path: Path) -> None:
     with counted_steps() as count:
         first, second = (audit(settings_of(tmp_path / name, split=SIDES)) for name in ("first", "second"))
     assert count == [2 * 3 * 2 * 2]  # stores, models, epochs, steps
@@ -235,7 +223,9 @@ def test_sides_may_have_folders_of_their_own(shared: Path, folders: dict[str, st
     assert result.report.run.counts["images of shadows"] == 200
 
 
-def test_checkpoint_is_audited_with_its_own_members(shared: Path, folders: dict[str, str], checkpoint: Path) -> None:
+def test_checkpoint_is_audited_with_its_own_members(
+    counted_steps: CountedSteps, shared: Path, folders: dict[str, str], checkpoint: Path
+) -> None:
     data = {"members": folders["members"], "nonmembers": folders["others"]}
     with counted_steps() as count:
         report = audit(settings_of(shared, target=str(checkpoint), data=data)).report
@@ -312,7 +302,7 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
     ],
 )
 def test_audit_that_cannot_be_says_why_before_anything_is_trained(
-    shared: Path, changes: dict[str, Any], message: str
+    counted_steps: CountedSteps, shared: Path, changes: dict[str, Any], message: str
 ) -> None:
     with counted_steps() as count, pytest.raises(MimiaError, match=message):
         audit(settings_of(shared, **changes))

@@ -1,8 +1,8 @@
 import multiprocessing
 import runpy
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
@@ -24,6 +23,7 @@ from mimia.pretraining.models import spec_for, untrained
 from mimia.recipes import Recipe
 from mimia.store import Store
 
+CountedSteps = Callable[..., AbstractContextManager[list[int]]]
 Run = Callable[..., tuple[Reconstructor, Training]]
 COMPUTE = ComputeSettings(device="cpu", threads=1)  # the number of threads decides over the last bits
 STEPS = 20  # of the recipe below on 64 images: 5 epochs of 4 steps
@@ -89,23 +89,6 @@ def run(digits: ImageSet, tmp_path: Path) -> Run:
     return run
 
 
-@contextmanager
-def counted_steps(interrupt_at: int | None = None) -> Iterator[list[int]]:
-    """Count the optimizer's steps; raise an interrupt right after one."""
-    count = [0]
-
-    def hook(*_: object) -> None:
-        count[0] += 1
-        if count[0] == interrupt_at:
-            raise KeyboardInterrupt
-
-    handle = register_optimizer_step_post_hook(hook)
-    try:
-        yield count
-    finally:
-        handle.remove()
-
-
 def assert_same(first: tuple[Reconstructor, Training], second: tuple[Reconstructor, Training]) -> None:
     weights, others = first[0].state_dict(), second[0].state_dict()
     assert all(torch.equal(weights[name], others[name]) for name in weights)
@@ -119,7 +102,7 @@ def differ(first: Reconstructor, second: Reconstructor) -> bool:
 
 @pytest.mark.parametrize("preset", ["mae-nano", "beit-nano"])
 def test_training_that_was_killed_goes_on_to_the_same_weights_and_losses(
-    run: Run, store: Path, tmp_path: Path, preset: str
+    counted_steps: CountedSteps, run: Run, store: Path, tmp_path: Path, preset: str
 ) -> None:
     undisturbed = run("undisturbed", preset=preset)
     (tmp_path / "killed").mkdir()
@@ -140,7 +123,7 @@ def test_training_that_was_killed_goes_on_to_the_same_weights_and_losses(
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("save_every", [-1.0, 20.0], ids=["saved after every step", "not saved yet"])
 def test_training_that_was_interrupted_goes_on_to_the_same_weights_and_losses(
-    run: Run, monkeypatch: pytest.MonkeyPatch, save_every: float, preset: str
+    counted_steps: CountedSteps, run: Run, monkeypatch: pytest.MonkeyPatch, save_every: float, preset: str
 ) -> None:
     undisturbed = run("undisturbed", preset=preset)
     monkeypatch.setattr(loop, "_SAVE_EVERY", save_every)
@@ -196,6 +179,7 @@ def test_training_says_how_it_came_about(run: Run, digits: ImageSet) -> None:
 
 @pytest.mark.parametrize(("batch_size", "steps", "images"), [(16, 4, 16), (20, 4, 16), (63, 2, 32), (1000, 1, 64)])
 def test_epoch_is_cut_into_equal_batches_of_the_size_at_most(
+    counted_steps: CountedSteps,
     run: Run,
     monkeypatch: pytest.MonkeyPatch,
     batch_size: int,

@@ -1,12 +1,11 @@
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.arrays import Pixels, content_id, fingerprint_of_ids
 from mimia.config import ComputeSettings, SplitSettings
@@ -19,6 +18,7 @@ from mimia.recipes import Recipe
 from mimia.splits import split_for_audit
 from mimia.store import Store
 
+CountedSteps = Callable[..., AbstractContextManager[list[int]]]
 COMPUTE = ComputeSettings(device="cpu", threads=1)
 OTHER_VALUES: dict[str, Any] = {  # of each key of a recipe that the weights depend on
     "size": "micro",
@@ -66,21 +66,7 @@ def image_set(pixels: Pixels) -> ImageSet:
     return ImageSet(pixels, ids, ids)
 
 
-@contextmanager
-def counted_steps() -> Iterator[list[int]]:
-    count = [0]
-
-    def hook(*_: object) -> None:
-        count[0] += 1
-
-    handle = register_optimizer_step_post_hook(hook)
-    try:
-        yield count
-    finally:
-        handle.remove()
-
-
-def test_same_settings_never_train_twice(digits: ImageSet, store: Store) -> None:
+def test_same_settings_never_train_twice(counted_steps: CountedSteps, digits: ImageSet, store: Store) -> None:
     images = digits.take(np.arange(20))
     with counted_steps() as count:
         first = pretrain(images, store, make_recipe())
