@@ -10,6 +10,7 @@ from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, precision_score, recall_score, roc_auc_score
 
 from mimia.arrays import Bools, Floats, Indices, fingerprint_of_ids
+from mimia.attacks import registry
 from mimia.audit import AuditResult, audit
 from mimia.config import Settings, read_settings
 from mimia.encoders.checkpoints import native
@@ -18,7 +19,7 @@ from mimia.evaluation.estimate import Estimate
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.command import pretrain
-from mimia.splits import split_for_audit
+from mimia.splits import Wanted, split_for_audit
 from mimia.store import Store
 
 CountedSteps = Callable[..., AbstractContextManager[list[int]]]
@@ -132,7 +133,7 @@ def test_report_says_who_is_who(leak: AuditResult, digits: ImageSet, shared: Pat
     assert [len(column(leak, "id", role)) for role in ("member", "nonmember", "holdout")] == [100, 1000, 150]
     assert len(set(leak.scores["id"])) == 1250
     settings = settings_of(shared, split=SIDES).split
-    expected = split_for_audit(digits.ids, {"source": np.arange(len(digits))}, settings, shadows=2)
+    expected = split_for_audit(digits.ids, {"source": np.arange(len(digits))}, settings, Wanted(shadows=2, known=True))
     assert run.split == expected.fingerprint
     assert (run.image_shape, run.left_out) == ((1, 8, 8), ())
 
@@ -207,7 +208,9 @@ def test_another_store_gives_the_same_scores(counted_steps: CountedSteps, tmp_pa
 def test_attacks_that_are_left_out_are_listed(shared: Path) -> None:
     report = audit(settings_of(shared, split=SIDES, attacks={"names": ["threshold"]})).report
     assert [found.attack for found in report.evaluations] == ["threshold"]
-    assert report.run.attacks_not_run == ("calibrated",)
+    assert [each.attack for each in report.run.attacks_not_run] == [
+        name for name in registry.ATTACKS if name != "threshold"
+    ]
 
 
 @pytest.mark.parametrize("reference", ["own", "from the non-members"])

@@ -17,7 +17,7 @@ from mimia.pretraining.command import TRAINED_ON, pretrain
 from mimia.store import Store
 
 RATE = 0.1
-HOLDOUT = 200
+HOLDOUT = 150
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +127,11 @@ def test_candidates_stand_in_the_order_of_their_scores(inferred: InferenceResult
 
 def test_columns_say_what_the_report_says(inferred: InferenceResult) -> None:
     report, columns = inferred.report, inferred.scores
-    assert report.attack == "calibrated"
+    assert report.attack == "ensemble"
     assert columns["name"] == [candidate.name for candidate in report.candidates]
     assert columns["listed"] == listed(inferred).tolist()
     assert columns["p-value"] == [candidate.p_value for candidate in report.candidates]
-    assert columns["calibrated score"] == [candidate.score for candidate in report.candidates]
+    assert columns["ensemble score"] == [candidate.score for candidate in report.candidates]
     assert len(columns["threshold score"]) == 200
 
 
@@ -171,7 +171,7 @@ def test_image_on_both_sides_stays_a_candidate(
     (tmp_path / "candidates").mkdir()
     for path in [*sorted(Path(folders["unseen"]).iterdir())[:20], *sorted(Path(folders["reference"]).iterdir())[:3]]:
         (tmp_path / "candidates" / path.name).write_bytes(path.read_bytes())
-    run = ask(str(tmp_path / "candidates"), split={"n_holdout": 250, "shadow_size": 20}).report.run
+    run = ask(str(tmp_path / "candidates"), split={"n_holdout": 200, "shadow_size": 20}).report.run
     assert run.duplicates == {"of reference on an earlier side": 3}
     assert run.counts["candidates"] == 23
 
@@ -200,7 +200,7 @@ def test_candidates_that_were_prepared_otherwise_allow_no_verdict(
             r"needs a target \(--target or --embeddings\) and .* \(--reference\)",
         ),
         ("mixed", {"target": "none"}, "There is no checkpoint at none"),
-        ("mixed", {"split": {"n_holdout": 300}}, "needs 302 different images, and there are 300: give more"),
+        ("mixed", {"split": {"n_holdout": 300}}, "needs 352 different images, and there are 300: give more"),
         ("mixed", {"split": {"n_holdout": 4}}, "At least 5 holdout images are needed to judge by"),
         ("mixed", {"shadows": {"count": 1}}, "needs 2 shadow models and has 1"),
     ],

@@ -17,10 +17,12 @@ from mimia.arrays import Bools, Ids
 from mimia.masking import (
     blockwise_masks,
     cell_masks,
+    complementary_masks,
     draw_blockwise_masks,
     draw_cell_masks,
     draw_random_masks,
     random_masks,
+    spread_cells,
     visible_count,
 )
 
@@ -30,6 +32,7 @@ KINDS: dict[str, Callable[[Ids, int, int], Bools]] = {  # each with 36 patches, 
     "random": lambda ids, draws, seed: random_masks(ids, draws, 36, 0.6, seed),
     "cell": lambda ids, draws, seed: cell_masks(ids, draws, 6, 2, 0.6, seed),
     "blockwise": lambda ids, draws, seed: blockwise_masks(ids, draws, 6, 0.6, seed),
+    "complementary": lambda ids, draws, seed: complementary_masks(ids, draws, 36, 9, seed),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -131,6 +134,51 @@ def test_masks_of_cells_and_blocks_for_training_come_from_the_generator() -> Non
         assert not np.array_equal(one, other)
         np.testing.assert_array_equal(one, again)
         assert len({mask.tobytes() for mask in one}) == 4
+
+
+@given(st.integers(1, 40), st.data())
+@settings(max_examples=100, deadline=None)
+def test_complementary_masks_show_each_patch_at_most_once_in_a_group(tokens: int, data: st.DataObject) -> None:
+    visible, draws = data.draw(st.integers(1, tokens)), data.draw(st.integers(1, 9))
+    masks = complementary_masks(make_ids(3), draws, tokens, visible, seed=0)
+    assert masks.shape == (3, draws, tokens)
+    assert ((~masks).sum(axis=-1) == visible).all()
+    in_group = tokens // visible
+    for start in range(0, draws, in_group):
+        group = ~masks[:, start : start + in_group]
+        assert group.sum(axis=1).max() == 1
+        if group.shape[1] == in_group:  # all patches are shown but those that are left over
+            assert (group.any(axis=1).sum(axis=-1) == in_group * visible).all()
+
+
+def test_patches_of_neighbouring_noise_are_shown_together() -> None:
+    masks = complementary_masks(make_ids(3), 7, tokens=10, visible=3, seed=7)
+    for image, draw in np.ndindex(3, 7):
+        group, turn = divmod(draw, 3)
+        most, fewer = (
+            np.array(slow_mask(f"image {image}", group, 10, 3 * count, seed=7)) for count in (turn + 1, turn)
+        )
+        assert masks[image, draw].tolist() == (most | ~fewer).tolist()
+
+
+def test_every_complementary_mask_is_equally_likely() -> None:
+    masks = complementary_masks(make_ids(6000), 3, TOKENS, 2, seed=0)
+    pairs = list(combinations(range(TOKENS), 2))
+    for draw in range(3):
+        counts = Counter(visible_patches(masks[:, draw : draw + 1]))
+        assert chisquare([counts[pair] for pair in pairs]).pvalue > 0.01
+
+
+@given(st.integers(1, 5), st.integers(1, 4), st.integers(0, 2**32 - 1))
+@settings(max_examples=50, deadline=None)
+def test_cells_are_spread_over_their_patches(rows: int, cell: int, seed: int) -> None:
+    cells = np.random.default_rng(seed).random((2, 3, rows**2)) < 0.5
+    grid = rows * cell
+    spread = spread_cells(cells, grid, cell)
+    assert spread.shape == (2, 3, grid**2)
+    for patch in range(grid**2):
+        row, column = divmod(patch, grid)
+        np.testing.assert_array_equal(spread[:, :, patch], cells[:, :, row // cell * rows + column // cell])
 
 
 def cells_of(masks: Bools, grid: int, cell: int) -> Bools:

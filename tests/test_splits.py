@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from mimia.arrays import Ids, Indices
 from mimia.config import SplitSettings
 from mimia.errors import MimiaError
-from mimia.splits import Role, Split, split_for_audit, split_for_inference
+from mimia.splits import Role, Split, Wanted, split_for_audit, split_for_inference
 
 ROLES: tuple[Role, ...] = ("member", "nonmember", "candidate", "shadow", "holdout")
 
@@ -25,7 +25,7 @@ def make_sides(**counts: int) -> dict[str, Indices]:
 
 def audit(sides: Mapping[str, Indices], shadows: int = 2, **wanted: int) -> Split:
     count = 1 + max(int(rows.max()) for rows in sides.values())
-    return split_for_audit(make_ids(count), sides, SplitSettings.model_validate(wanted), shadows)
+    return split_for_audit(make_ids(count), sides, SplitSettings.model_validate(wanted), Wanted(shadows))
 
 
 def sizes(split: Split) -> dict[str, int]:
@@ -50,7 +50,7 @@ def test_every_image_has_one_role_and_only_the_pool_is_seen_by_shadows(count: in
 @settings(max_examples=50, deadline=None)
 def test_shadows_are_trained_in_pairs_on_complementary_halves(shadow_size: int, shadows: int) -> None:
     split = audit(make_sides(source=60), shadows, n_members=3, shadow_size=shadow_size)
-    halves = [set(split.training_rows(shadow).tolist()) for shadow in range(shadows)]
+    halves = [set(split.rows[split.membership[shadow]].tolist()) for shadow in range(shadows)]
     assert [len(half) for half in halves] == [shadow_size] * shadows
     for first, second in zip(halves[::2], halves[1::2], strict=False):
         assert first | second == rows_of(split, "shadow")
@@ -115,7 +115,7 @@ def test_image_of_several_sides_stays_on_the_first_and_is_counted() -> None:
     ids = make_ids(60)
     ids[[1, 2]] = ids[0]
     ids[59] = ids[58]
-    split = split_for_audit(ids, sides, SplitSettings(), 2)
+    split = split_for_audit(ids, sides, SplitSettings(), Wanted(2))
     assert rows_of(split, "member") == {0, 3, 4, 5, 6, 7, 8, 9}
     assert rows_of(split, "nonmember") == set(range(10, 30))
     assert min(rows_of(split, "shadow") | rows_of(split, "holdout")) >= 30
@@ -158,7 +158,7 @@ def infer(candidates: int, reference: int, copied: int = 0, **wanted: int) -> Sp
     ids = make_ids(candidates + reference)
     ids[candidates : candidates + copied] = ids[:copied]
     sides = make_sides(candidates=candidates, reference=reference)
-    return split_for_inference(ids, sides, SplitSettings.model_validate(wanted), 2)
+    return split_for_inference(ids, sides, SplitSettings.model_validate(wanted), Wanted(2))
 
 
 def test_inference_keeps_every_candidate_and_splits_the_reference() -> None:

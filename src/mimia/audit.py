@@ -50,14 +50,13 @@ def audit(settings: Settings) -> AuditResult:
         bench.images.ids,
         _sides(settings, bench.loaded),
         settings.split,
-        settings.shadows.count,
-        with_decoders=bench.fits_decoders,
+        bench.wanted,
     )
     refuse_too_few(split, "member", "nonmember")
     measured = measure(bench, split)
-    attacks = attack_images(settings, split, measured)
+    attacks = attack_images(bench, measured)
 
-    judged = np.flatnonzero(~split.of("shadow"))  # places in the split, in the order of the scores
+    judged = np.flatnonzero(split.judged)  # places in the split, in the order of the scores
     holdout = split.of("holdout")[judged]
     members, nonmembers = split.of("member")[judged], split.of("nonmember")[judged]
     evaluations = tuple(

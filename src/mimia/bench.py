@@ -1,30 +1,39 @@
 """The first steps of an audit and an inference: from settings to models, signals and scores."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mimia.attacks.base import Scores
-from mimia.attacks.registry import ATTACKS, make_attack
-from mimia.compute import accelerator
+import numpy as np
+
+from mimia.arrays import Bools, Indices
+from mimia.attacks.base import Attack, Needs, Scores
+from mimia.attacks.selection import Offer, select
 from mimia.config import DecoderSource, Settings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.opening import Opened, open_checkpoint
-from mimia.encoders.embedders import Embedder, embedder_of, open_embedder
+from mimia.encoders.embedders import Embedder, open_embedder
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import LoadedImages, load_images
 from mimia.pretraining.adopted import adopted
 from mimia.pretraining.decoder import with_decoders
-from mimia.pretraining.models import given_tokenizer, pretrained, pretrained_shadows, spec_for, tokenizer_of
+from mimia.pretraining.models import (
+    given_tokenizer,
+    pretrained,
+    pretrained_online,
+    pretrained_shadows,
+    spec_for,
+    tokenizer_of,
+)
 from mimia.recipes import RECIPES, Family, Recipe
-from mimia.signals.base import Shadows, Signals
-from mimia.signals.distances import score_images
+from mimia.signals.base import AccessLevel, Evidence, Shadows
+from mimia.signals.kinds import Asking, Subject
 from mimia.signals.sanity import check_reconstruction
-from mimia.signals.similarities import score_views
-from mimia.splits import Role, Split
+from mimia.signals.scoring import score_images
+from mimia.splits import Role, Split, Wanted
 from mimia.store import Store
 
 _FAMILIES: dict[Family, str] = {"mae": "mae", "simmim": "simmim", "swin": "transformers", "beit": "beit"}
@@ -43,15 +52,19 @@ class Bench:
         opened: The target, or None if it is to be trained here or is a function to vectors.
         embedder: The target as a function from images to vectors, or None if there is more of it.
         decoder: Whose decoder reconstructs.
+        attacks: What is run, by name.
+        not_run: Why each other attack is not.
         started: When the run began, for its duration.
     """
 
     settings: Settings
     store: Store
     loaded: LoadedImages
-    opened: Opened | None = None
-    embedder: Embedder | None = None
-    decoder: DecoderSource = "own"
+    opened: Opened | None
+    embedder: Embedder | None
+    decoder: DecoderSource
+    attacks: Mapping[str, Attack]
+    not_run: Mapping[str, str]
     started: float = field(default_factory=time.monotonic)
 
     @property
@@ -60,9 +73,14 @@ class Bench:
         return self.loaded.images
 
     @property
-    def fits_decoders(self) -> bool:
-        """Whether images are needed to fit decoders on, or to align latents on."""
-        return self.decoder in ("fitted", "aligned")
+    def wanted(self) -> Wanted:
+        """What the run needs of its split."""
+        return Wanted(
+            shadows=self.settings.shadows.count,
+            online=self.settings.shadows.online if any(attack.needs.online for attack in self.attacks.values()) else 0,
+            decoders=self.decoder in ("fitted", "aligned"),
+            known=any(attack.needs.known for attack in self.attacks.values()),
+        )
 
 
 @dataclass(frozen=True)
@@ -70,16 +88,20 @@ class Measured:
     """What models say of the images of a split.
 
     Attributes:
-        trained: Checkpoint directories as they were trained, the target's first; None for one that is a function.
+        trained: Checkpoint directories as they were trained, by what a reader calls the models, the target first; None
+            for one that is a function.
         read: The target with the decoder by which it was read; None if it is a function.
-        target: Signals of the target, (1, images, draws).
-        shadows: Signals of the shadows, with their membership.
+        pool: What the shadows say of the reference pool.
+        evidence: What target and shadows say of the images that are judged, and of those that are known to be no
+            members.
+        online: The same with the models of the online attacks, if there are any.
     """
 
-    trained: tuple[Path | None, ...]
+    trained: Mapping[str, Path | None]
     read: Path | None
-    target: Signals
-    shadows: Shadows
+    pool: Shadows
+    evidence: Evidence
+    online: Evidence | None
 
 
 def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
@@ -90,31 +112,25 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
             images of another size.
     """
     started = time.monotonic()
-    for name in settings.attacks.names:
-        needed = make_attack(name).needs.shadows
-        if needed > settings.shadows.count:
-            raise MimiaError(
-                f"The attack {name!r} needs {needed} shadow models and has {settings.shadows.count}: raise "
-                "shadows.count, or leave the attack out of attacks.names."
-            )
-    if len(set(settings.attacks.names)) != max(1, len(settings.attacks.names)):
-        raise MimiaError(
-            f"attacks.names must have at least one attack, and each once: choose from {', '.join(ATTACKS)}."
-        )
     store = Store(settings.store)
     wanted = settings.data.image_size
     if settings.embeddings is not None:
+        attacks, not_run = _attacks(settings, "embeddings")
         embedder = open_embedder(settings.embeddings)
-        return Bench(settings, store, load_images(sources, store, wanted), embedder=embedder, started=started)
+        loaded = load_images(sources, store, wanted)
+        return Bench(settings, store, loaded, None, embedder, "own", attacks, not_run, started)
     if settings.target is None:
         decoder = settings.decoder.source or "own"
-        return Bench(settings, store, load_images(sources, store, wanted), decoder=decoder, started=started)
+        attacks, not_run = _attacks(settings, _access(decoder))
+        loaded = load_images(sources, store, wanted)
+        return Bench(settings, store, loaded, None, None, decoder, attacks, not_run, started)
     opened = open_checkpoint(settings.target, settings.checkpoint)
     decoder = settings.decoder.source or ("own" if opened.access == "decoder" else "fitted")
     if decoder == "own" and opened.access == "encoder":
         raise MimiaError(
             f"{settings.target} has no decoder of its own: leave out decoder.source (--decoder), and one is fitted."
         )
+    attacks, not_run = _attacks(settings, _access(decoder))
     _refuse_other_family(opened, settings)
     spec = opened.model.spec
     loaded = load_images(sources, store, wanted, spec.channels, size_if_mixed=spec.image_size)
@@ -124,7 +140,15 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
             f"The target takes images of {spec.image_size}×{spec.image_size} pixels, and these have {size}×{size}: "
             f"pass --image-size {spec.image_size} to scale them, if the target's training images were scaled so too."
         )
-    return Bench(settings, store, loaded, opened, decoder=decoder, started=started)
+    return Bench(settings, store, loaded, opened, None, decoder, attacks, not_run, started)
+
+
+def _access(decoder: DecoderSource) -> AccessLevel:
+    return "decoder" if decoder == "own" else "encoder"
+
+
+def _attacks(settings: Settings, access: AccessLevel) -> tuple[dict[str, Attack], dict[str, str]]:
+    return select(settings.attacks.names, Offer(access, settings.shadows.count, settings.shadows.online))
 
 
 def refuse_too_few(split: Split, *roles: Role) -> None:
@@ -134,73 +158,115 @@ def refuse_too_few(split: Split, *roles: Role) -> None:
         MimiaError: Fewer than five images have one of the roles.
     """
     names = {"member": "members", "nonmember": "non-members", "candidate": "candidates", "holdout": "holdout images"}
-    for role in roles:
-        count = int(split.of(role).sum())
+    counts = {names[role]: int(split.of(role).sum()) for role in roles}
+    if len(split.known_rows):
+        counts["known non-members"] = len(split.known_rows)
+    for name, count in counts.items():
         if count < _FEWEST:
             raise MimiaError(
-                f"At least {_FEWEST} {names[role]} are needed to judge by, and this split has {count}: give more "
-                "images, or other numbers under [split]."
+                f"At least {_FEWEST} {name} are needed to judge by, and this split has {count}: give more images, or "
+                "other numbers under [split]."
             )
 
 
 def measure(bench: Bench, split: Split) -> Measured:
-    """Pre-train what is not in the store yet, and score all images of the split by all models."""
+    """Pre-train what is not in the store yet, and ask all models about all images of the split."""
+    settings, images, store = bench.settings, bench.images, bench.store
+    target, recipe, spec = _target(bench, split)
+    tokenizer = None if target is None else tokenizer_of(target)
+    shadows = pretrained_shadows(images, split, spec, recipe, settings.compute, store, tokenizer)
+    members = _training_size(target, split)
+    online = pretrained_online(images, split, spec, recipe, members, settings.compute, store, tokenizer)
+    sources: Sequence[Path] = (*shadows, *online) if target is None else (target, *shadows, *online)
+    if bench.decoder != "own":
+        fitting = images.take(split.decoder_rows)
+        decoding = settings.decoder.model_copy(update={"source": bench.decoder})
+        sources = with_decoders(sources, fitting, recipe, decoding, settings.compute, store)
+    read: list[Path | Embedder] = [*([] if bench.embedder is None else [bench.embedder]), *sources]
+    names = model_names(len(shadows), len(online))
+    subjects = [Subject(name, source, settings.compute) for name, source in zip(names, read, strict=True)]
+
+    asking = Asking(settings.signals, recipe, settings.compute, spec)
+    first, others, further = subjects[0], subjects[1 : 1 + len(shadows)], subjects[1 + len(shadows) :]
+    asked = _ask(bench, asking, [first, *others], split, split.membership, online=False)
+    return Measured(
+        trained=dict(zip(names, (target, *shadows, *online), strict=True)),
+        read=None if target is None else sources[0],
+        pool=asked.references.of_images(split.of("shadow", "holdout")),
+        evidence=asked.of_images(split.judged),
+        online=_ask(bench, asking, [first, *further], split, split.online, online=True).of_images(split.judged)
+        if further
+        else None,
+    )
+
+
+def _target(bench: Bench, split: Split) -> tuple[Path | None, Recipe, ModelSpec]:
+    """Give the target's directory, unless it is a function, and what the shadows are trained by."""
     settings, images, store = bench.settings, bench.images, bench.store
     if bench.embedder is not None:
-        return _measure_views(bench, bench.embedder, split)
+        return None, settings.recipe, spec_for(images.take(split.rows[split.of("shadow")]), settings.recipe)
     if bench.opened is None:
         members = images.take(split.rows[split.of("member")])
         recipe, spec = settings.recipe, spec_for(members, settings.recipe)
         tokenizer = given_tokenizer(settings, spec)
-        target = pretrained(members, spec, recipe, recipe.seed, settings.compute, store, "target", tokenizer)
-    else:
-        target = adopted(bench.opened, store)
-        recipe, spec = _recipe_of(target, settings)
-        if bench.decoder == "own" and native.load_training(target) is None:
-            ordinary = images.take(split.rows[split.of("holdout")][:_ORDINARY])
-            check_reconstruction(native.load(target), ordinary, settings.compute)
-    shadows = pretrained_shadows(images, split, spec, recipe, settings.compute, store, tokenizer_of(target))
-    trained = (target, *shadows)
-    read = trained
-    if bench.decoder != "own":
-        fitting = images.take(split.decoder_rows)
-        decoding = settings.decoder.model_copy(update={"source": bench.decoder})
-        read = (*with_decoders(trained, fitting, recipe, decoding, settings.compute, store),)
-    signals = score_images(
-        read, images, split.rows, settings.signals, settings.compute, store, model_names(len(shadows))
-    )
-    return Measured(trained, read[0], signals.of_model(0), Shadows(signals.without_model(0), split.membership))
+        return (
+            pretrained(members, spec, recipe, recipe.seed, settings.compute, store, "target", tokenizer),
+            recipe,
+            spec,
+        )
+    target = adopted(bench.opened, store)
+    if bench.decoder == "own" and native.load_training(target) is None:
+        ordinary = images.take(split.rows[split.of("holdout")][:_ORDINARY])
+        check_reconstruction(native.load(target), ordinary, settings.compute)
+    return (target, *_recipe_of(target, settings))
 
 
-def _measure_views(bench: Bench, target: Embedder, split: Split) -> Measured:
-    settings, images = bench.settings, bench.images
-    spec = spec_for(images.take(split.rows[split.of("shadow")]), settings.recipe)
-    shadows = pretrained_shadows(images, split, spec, settings.recipe, settings.compute, bench.store)
-    device = accelerator(settings.compute).device
-    embedders = [target, *(embedder_of(native.load(shadow).to(device)) for shadow in shadows)]
-    named = dict(zip(model_names(len(shadows)), embedders, strict=True))
-    signals = score_views(named, images, split.rows, spec.patch_size, settings.signals, bench.store)
-    return Measured((None, *shadows), None, signals.of_model(0), Shadows(signals.without_model(0), split.membership))
+def _training_size(target: Path | None, split: Split) -> int:
+    """Count the images that the target was trained on, or those of a shadow where nobody knows."""
+    training = None if target is None else native.load_training(target)
+    return int(split.membership[0].sum()) if training is None else training.images
 
 
-def model_names(shadows: int) -> list[str]:
-    """Give what a reader calls the models: the target, then the shadows.
+def _ask(
+    bench: Bench, asking: Asking, subjects: Sequence[Subject], split: Split, membership: Bools, *, online: bool
+) -> Evidence:
+    """Ask a target and its references all that the attacks of one sort need, of the split and of known non-members."""
+    needs = [attack.needs for attack in bench.attacks.values() if attack.needs.online == online]
 
-    >>> model_names(2)
-    ['target', 'shadow 1', 'shadow 2']
+    def ask(of: Sequence[Needs], rows: Indices, membership: Bools, known: Evidence | None) -> Evidence:
+        kinds = sorted({kind for each in of for kind in each.signals})
+        signals = score_images(kinds, subjects, bench.images, rows, asking, bench.store)
+        return Evidence(signals.of_model(0), Shadows(signals.without_model(0), membership), known)
+
+    learning = [each for each in needs if each.known]
+    unseen = np.zeros((len(subjects) - 1, len(split.known_rows)), dtype=bool)
+    known = ask(learning, split.known_rows, unseen, None) if learning else None
+    return ask(needs, split.rows, membership, known)
+
+
+def model_names(shadows: int, online: int = 0) -> list[str]:
+    """Give what a reader calls the models: the target, the shadows, then the models of the online attacks.
+
+    >>> model_names(2, 1)
+    ['target', 'shadow 1', 'shadow 2', 'online 1']
     """
-    return ["target", *(f"shadow {number + 1}" for number in range(shadows))]
+    numbered = [("shadow", shadows), ("online", online)]
+    return ["target", *(f"{role} {number + 1}" for role, count in numbered for number in range(count))]
 
 
-def attack_images(settings: Settings, split: Split, measured: Measured) -> list[Scores]:
-    """Fit each attack on the reference pool, and score all images but the shadows' own."""
-    pool, judged = split.of("shadow", "holdout"), ~split.of("shadow")
-    return [
-        make_attack(name)
-        .fit(measured.shadows.of_images(pool))
-        .score(measured.target.of_images(judged), measured.shadows.of_images(judged))
-        for name in settings.attacks.names
-    ]
+def attack_images(bench: Bench, measured: Measured) -> list[Scores]:
+    """Fit each attack, and score all images that are judged."""
+    return [_attack(attack, measured) for attack in bench.attacks.values()]
+
+
+def _attack(attack: Attack, measured: Measured) -> Scores:
+    if attack.needs.online:  # its models know which of the very images that are judged they saw
+        assert measured.online is not None
+        evidence, shadows = measured.online, measured.online.references
+    else:
+        evidence, shadows = measured.evidence, measured.pool
+    known = evidence.known.references if attack.needs.known and evidence.known is not None else None
+    return attack.fit(shadows, known).score(evidence)
 
 
 def _recipe_of(target: Path, settings: Settings) -> tuple[Recipe, ModelSpec]:

@@ -15,6 +15,7 @@ from mimia.errors import MimiaError
 
 if TYPE_CHECKING:
     from mimia.config import Settings
+    from mimia.experiments.grid import Profile
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
@@ -44,6 +45,9 @@ Embeddings = Annotated[
     str | None, typer.Option(help="The model as a function to vectors: package.module:function, or an HTTP endpoint.")
 ]
 Shadows = Annotated[int | None, typer.Option(help="Number of shadow models.")]
+Attacks = Annotated[
+    str | None, typer.Option(help="Names with commas between them, of those that `mimia attacks` lists; or all.")
+]
 DATA = "'digits', a folder, a parquet file, or what datasets.load_dataset opens"
 _INTERRUPTED = 130  # what typer makes of a KeyboardInterrupt
 
@@ -63,6 +67,7 @@ def audit(
     recipe: Recipe = None,
     epochs: Epochs = None,
     shadows: Shadows = None,
+    attacks: Attacks = None,
     seed: Seed = None,
     device: Device = None,
     store: StoreOption = None,
@@ -91,6 +96,7 @@ def audit(
             "recipe.epochs": epochs,
             "recipe.seed": seed,
             "shadows.count": shadows,
+            "attacks.names": _names(attacks),
             "compute.device": device,
         },
     )
@@ -103,7 +109,7 @@ def audit(
     verdict = result.report.verdict
     typer.echo(f"{verdict.kind.capitalize()}: {verdict.sentence}")
     for evaluation in result.report.evaluations:
-        typer.echo(f"  {evaluation.attack:<12} area {evaluation.area}, at 1 % FPR {evaluation.tpr_at_1_percent}")
+        typer.echo(f"  {evaluation.attack:<21} area {evaluation.area}, at 1 % FPR {evaluation.tpr_at_1_percent}")
     typer.echo(page.resolve())
     if verdict.kind == "invalid":
         raise typer.Exit(1)
@@ -121,6 +127,7 @@ def infer(
     recipe: Recipe = None,
     epochs: Epochs = None,
     shadows: Shadows = None,
+    attacks: Attacks = None,
     device: Device = None,
     store: StoreOption = None,
     out: Out = None,
@@ -142,6 +149,7 @@ def infer(
             "recipe.preset": recipe,
             "recipe.epochs": epochs,
             "shadows.count": shadows,
+            "attacks.names": _names(attacks),
             "evaluation.false_discovery_rate": rate,
             "compute.device": device,
         },
@@ -217,15 +225,66 @@ def inspect(
     """Say what a checkpoint is, whoever trained it, and what can be audited with it."""
     settings = _settings(config, set_, {"checkpoint.target_space": target_space})
     from mimia.attacks.registry import ATTACKS
+    from mimia.attacks.selection import access_of
     from mimia.encoders.checkpoints.inspect import describe
     from mimia.encoders.checkpoints.opening import open_checkpoint
+    from mimia.signals.base import ACCESS_LEVELS
 
     opened = open_checkpoint(checkpoint, settings.checkpoint)
-    within: tuple[str, ...] = ("embeddings", "encoder", "decoder")  # each level has all that is before it
-    within = within[: within.index(opened.access) + 1]
-    attacks = ", ".join(name for name, attack in ATTACKS.items() if attack.needs.access in within)
+    within = ACCESS_LEVELS[: ACCESS_LEVELS.index(opened.access) + 1]
+    attacks = ", ".join(name for name, make in ATTACKS.items() if access_of(make().needs) in within)
     for name, value in [*describe(opened), ("attacks", attacks)]:
         typer.echo(f"{name:<12}{value}")
+
+
+@app.command()
+def attacks() -> None:
+    """List the attacks and the signals that they take: what each needs, and where it was published."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from mimia.attacks.selection import overview, signals_overview
+
+    for rows in (overview(), signals_overview()):
+        table = Table(*rows[0], box=box.SIMPLE_HEAD)
+        for row in rows:
+            table.add_row(*row.values())
+        Console().print(table)
+    typer.echo("No attack takes a label of an image, or the target's membership.")
+
+
+@app.command()
+def reproduce(
+    experiment: Annotated[str, typer.Argument(help="Which: attacks.")],
+    profile: Annotated[str, typer.Option(help="smoke: digits, minutes; mini: images of 32 pixels, hours.")] = "mini",
+    data: Annotated[Path, typer.Option(help="Folder of the data files.", envvar="MIMIA_DATA")] = Path("../shared/data"),
+    results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
+    pages: Annotated[Path | None, typer.Option(help="Folder for tables and figures, from the results alone.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run the audits alone whose names begin so.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of each model.")] = None,
+    device: Device = None,
+    store: StoreOption = None,
+) -> None:
+    """Reproduce an experiment: a grid of audits, of which those with a result are not run again."""
+    from mimia.experiments.render import render
+    from mimia.experiments.runner import reproduce as run_experiment
+
+    common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads}}
+    failures = run_experiment(
+        experiment,
+        _profile(profile),
+        data,
+        _writable(results),
+        common | ({"store": store} if store else {}),
+        typer.echo,
+        only,
+    )
+    if pages is not None:
+        for path in render(results / profile / experiment, _writable(pages)):
+            typer.echo(path)
+    if failures:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -300,6 +359,21 @@ def _settings(config: Path | None, assignments: list[str] | None, flags: dict[st
                 )
         table[name] = value
     return read_settings(config, values)
+
+
+def _profile(text: str) -> "Profile":
+    from typing import get_args
+
+    from mimia.experiments.grid import Profile
+
+    profiles: dict[str, Profile] = {name: name for name in get_args(Profile)}
+    if text not in profiles:
+        raise MimiaError(f"There is no profile {text!r}: choose from {', '.join(profiles)}.")
+    return profiles[text]
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -14,6 +14,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     ValidationError,
@@ -94,6 +95,9 @@ class SplitSettings(_Frozen):
     n_decoder: PositiveInt | None = Field(
         None, description="images that decoders are fitted on, where that is done; no model sees them"
     )
+    n_known: PositiveInt | None = Field(
+        None, description="known non-members that attacks learn from, where one does; no model sees them"
+    )
     seed: Seed = Field(0, description="seed of the draw")
 
 
@@ -101,6 +105,9 @@ class ShadowSettings(_Frozen):
     """The reference models that the auditor trains."""
 
     count: PositiveInt = Field(2, description="models, in pairs on complementary halves")
+    online: NonNegativeInt = Field(
+        0, description="further models, trained on halves of the very images that are judged, for the online attacks"
+    )
 
 
 class DecoderSettings(_Frozen):
@@ -127,13 +134,20 @@ class SignalSettings(_Frozen):
 class AttackSettings(_Frozen):
     """Which attacks are run."""
 
-    names: tuple[str, ...] = Field(("threshold", "calibrated"), description="attacks to run")
+    names: tuple[str, ...] | None = Field(
+        None,
+        description="attacks to run, of those that `mimia attacks` lists, or 'all' for each that can be run; default: "
+        "a threshold, its calibration, and the ensemble of the access level",
+    )
 
 
 class EvaluationSettings(_Frozen):
     """How sure the figures are."""
 
     resamples: PositiveInt = Field(2000, description="bootstrap resamples for the ROC area")
+    fewest_false_positives: PositiveInt = Field(
+        10, description="a true-positive rate is given where so many non-members lie above its threshold"
+    )
     false_discovery_rate: float = Field(
         0.1, gt=0, lt=1, description="bound on the share of false entries in a list of members"
     )

@@ -51,15 +51,13 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
         )
     bench = prepare(settings, [candidates, settings.data.reference])
     sides = {"candidates": bench.loaded.rows[candidates], "reference": bench.loaded.rows[settings.data.reference]}
-    split = split_for_inference(
-        bench.images.ids, sides, settings.split, settings.shadows.count, with_decoders=bench.fits_decoders
-    )
+    split = split_for_inference(bench.images.ids, sides, settings.split, bench.wanted)
     refuse_too_few(split, "candidate", "holdout")
     measured = measure(bench, split)
-    attacks = attack_images(settings, split, measured)
+    attacks = attack_images(bench, measured)
     deciding = attacks[-1]
 
-    judged = np.flatnonzero(~split.of("shadow"))
+    judged = np.flatnonzero(split.judged)
     holdout, asked = split.of("holdout")[judged], split.of("candidate")[judged]
     p_values = image_p_values(deciding, holdout)
     listed = np.zeros(len(judged), dtype=bool)

@@ -70,6 +70,31 @@ def random_masks(ids: Ids, draws: int, tokens: int, mask_ratio: float, seed: int
     return _ranks(ids, draws, tokens, seed) >= visible_count(tokens, mask_ratio)
 
 
+def complementary_masks(ids: Ids, draws: int, tokens: int, visible: int, seed: int) -> Bools:
+    """Random masks in groups that show each patch at most once: they spread the visible patches evenly.
+
+    Args:
+        ids: Content ids of the images, (B,).
+        draws: Number of masks for each image, K; the last group may be incomplete.
+        tokens: Number of patches, L.
+        visible: Patches that each mask leaves visible.
+        seed: Seed of the whole set of masks.
+
+    Returns:
+        (B, K, L).
+
+    >>> masks = complementary_masks(np.array(["a"]), 4, 8, 2, seed=0)
+    >>> (~masks).sum(axis=1).tolist()
+    [[1, 1, 1, 1, 1, 1, 1, 1]]
+    """
+    in_group = tokens // visible
+    groups = math.ceil(draws / in_group)
+    ranks = _ranks(ids, groups, tokens, seed)
+    turn = np.arange(in_group)[:, None]
+    masks: Bools = ranks[:, :, None] // visible != turn
+    return masks.reshape(len(ids), groups * in_group, tokens)[:, :draws]
+
+
 def cell_masks(ids: Ids, draws: int, grid: int, cell: int, mask_ratio: float, seed: int) -> Bools:
     """Masks of square cells as SimMIM draws them (Xie et al., arXiv 2111.09886, section 3.2).
 
@@ -88,8 +113,19 @@ def cell_masks(ids: Ids, draws: int, grid: int, cell: int, mask_ratio: float, se
     8
     """
     cells = (grid // cell) ** 2
-    masks = torch.from_numpy(_ranks(ids, draws, cells, seed) >= visible_cells(cells, mask_ratio))
-    spread: Bools = _spread(masks, grid, cell).numpy()
+    return spread_cells(_ranks(ids, draws, cells, seed) >= visible_cells(cells, mask_ratio), grid, cell)
+
+
+def spread_cells(masks: Bools, grid: int, cell: int) -> Bools:
+    """Bring masks of cells to patches: (B, K, cells) -> (B, K, grid²).
+
+    >>> spread_cells(np.array([[[True, False, False, False]]]), 4, 2)[0, 0].reshape(4, 4).astype(int)
+    array([[1, 1, 0, 0],
+           [1, 1, 0, 0],
+           [0, 0, 0, 0],
+           [0, 0, 0, 0]])
+    """
+    spread: Bools = _spread(torch.from_numpy(masks), grid, cell).numpy()
     return spread
 
 

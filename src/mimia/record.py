@@ -9,14 +9,13 @@ import numpy as np
 
 from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
-from mimia.attacks.registry import ATTACKS
-from mimia.bench import Bench, Measured, model_names
+from mimia.bench import Bench, Measured
 from mimia.compute import hardware, versions
 from mimia.config import DecoderSource
 from mimia.config_file import to_toml
 from mimia.encoders.checkpoints import native
 from mimia.report.gallery import make_gallery
-from mimia.report.schema import Histogram, Model, Run
+from mimia.report.schema import Histogram, Model, NotRun, Run
 from mimia.splits import Split
 
 _BINS = 40
@@ -88,9 +87,7 @@ def record_run(
         settings_toml=to_toml(settings),
         models=tuple(
             _describe(name, checkpoint, identity)
-            for name, checkpoint, identity in zip(
-                model_names(len(measured.shadows)), measured.trained, _identities(bench, measured), strict=True
-            )
+            for (name, checkpoint), identity in zip(measured.trained.items(), _identities(bench, measured), strict=True)
         ),
         assumed=bench.opened.assumed if bench.opened else (),
         image_shape=(channels, height, width),
@@ -98,8 +95,8 @@ def record_run(
         duplicates=dict(split.duplicates),
         left_out=bench.loaded.left_out,
         split=split.fingerprint,
-        masks=measured.target.masks,
-        attacks_not_run=tuple(name for name in ATTACKS if name not in settings.attacks.names),
+        masks=measured.evidence.target.masks,
+        attacks_not_run=tuple(NotRun(attack=name, reason=reason) for name, reason in bench.not_run.items()),
         histograms=tuple(histograms),
         gallery=make_gallery(native.load(measured.read), exhibits, groups, scores, settings.signals)
         if measured.read is not None
@@ -112,12 +109,12 @@ def record_run(
 
 def _identities(bench: Bench, measured: Measured) -> list[str]:
     """Name models by the weights of their files; a function, by its answers."""
-    target, *shadows = measured.trained
+    target, *others = measured.trained.values()
     if bench.opened is not None:
         first = bench.opened.id
     else:
-        first = native.model_id(target) if target is not None else measured.target.models[0]
-    return [first, *(native.model_id(path) for path in shadows if path is not None)]
+        first = native.model_id(target) if target is not None else measured.evidence.target.models[0]
+    return [first, *(native.model_id(path) for path in others if path is not None)]
 
 
 def _describe(name: str, checkpoint: Path | None, identity: str) -> Model:

@@ -3,7 +3,9 @@
 From one source, members, non-members and the reference pool are drawn at random, so that they differ in nothing but
 membership. The reference pool has two parts: the images that the shadows are trained on, in complementary halves,
 and a *holdout* that no model sees: known non-members, for thresholds and conformal p-values. Where a decoder has to be
-fitted to the encoders, it has a third part, which is not judged and which no encoder saw.
+fitted to the encoders, or an attack learns from known non-members, there are further parts for that, which are not
+judged and which no encoder saw. Online attacks have models of their own, trained on halves of the images that are
+judged.
 """
 
 from collections.abc import Mapping
@@ -30,7 +32,9 @@ class Split:
         ids: Their content ids, (N,).
         roles: The `Role` of each, (N,).
         membership: Whether a shadow saw the image, (shadows, N).
+        online: Whether a model of the online attacks saw the image, (models, N); half of all that is judged.
         decoder_rows: Rows of the image set that decoders are fitted on; none of them is among ``rows``.
+        known_rows: Rows of known non-members that attacks learn from; none of them is among the others.
         duplicates: Exact duplicates that were removed, by where they stood.
         seed: Seed of the draw.
     """
@@ -39,7 +43,9 @@ class Split:
     ids: Ids
     roles: Ids
     membership: Bools
+    online: Bools
     decoder_rows: Indices
+    known_rows: Indices
     duplicates: Mapping[str, int]
     seed: int
 
@@ -51,7 +57,9 @@ class Split:
                 "ids": self.ids.tolist(),
                 "roles": self.roles.tolist(),
                 "membership": np.packbits(self.membership).tolist(),
+                "online": np.packbits(self.online).tolist(),
                 "decoder": self.decoder_rows.tolist(),
+                "known": self.known_rows.tolist(),
             }
         )
 
@@ -60,15 +68,30 @@ class Split:
         chosen: Bools = np.isin(self.roles, roles)
         return chosen
 
-    def training_rows(self, shadow: int) -> Indices:
-        """Rows of the image set that a shadow is trained on."""
-        rows: Indices = self.rows[self.membership[shadow]]
-        return rows
+    @property
+    def judged(self) -> Bools:
+        """Tell which images are judged or belong to the holdout, (N,): all but the shadows' own."""
+        return ~self.of("shadow")
 
 
-def split_for_audit(
-    ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, shadows: int, *, with_decoders: bool = False
-) -> Split:
+@dataclass(frozen=True)
+class Wanted:
+    """What a run needs of its split.
+
+    Attributes:
+        shadows: Number of shadow models.
+        online: Number of models for the online attacks.
+        decoders: Whether decoders have to be fitted.
+        known: Whether an attack learns from known non-members.
+    """
+
+    shadows: int
+    online: int = 0
+    decoders: bool = False
+    known: bool = False
+
+
+def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, wanted: Wanted) -> Split:
     """Draw members, non-members and the reference pool.
 
     Args:
@@ -76,8 +99,7 @@ def split_for_audit(
         sides: Rows of each source by its side: ``source`` for one that serves all sides, or ``members``,
             ``nonmembers`` and perhaps ``reference``.
         settings: How many images each side gets; what is not given follows from how many there are.
-        shadows: Number of shadow models.
-        with_decoders: Whether decoders have to be fitted.
+        wanted: What the run needs.
 
     Raises:
         MimiaError: There are too few images, or members and non-members are the same images.
@@ -88,13 +110,13 @@ def split_for_audit(
     if "source" in pools:
         n = len(pools["source"])
         members = settings.n_members or max(n // 9, 1)
-        shadow_size, holdout = _reference_sizes(settings, members)
-        decoder = _decoder_size(settings, n, with_decoders)
-        nonmembers = settings.n_nonmembers or max(n - members - 2 * shadow_size - holdout - decoder, 1)
-        drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, nonmembers, decoder)
+        shadow_size, holdout, known = _reference_sizes(settings, members, wanted)
+        decoder = _decoder_size(settings, n, wanted)
+        nonmembers = settings.n_nonmembers or max(n - members - 2 * shadow_size - holdout - decoder - known, 1)
+        drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, nonmembers, decoder, known)
     else:
-        drawn = _draw_from_sides(pools, settings, with_decoders)
-    members_rows, shadow_rows, holdout_rows, nonmember_rows, decoder_rows = drawn
+        drawn = _draw_from_sides(pools, settings, wanted)
+    members_rows, shadow_rows, holdout_rows, nonmember_rows, decoder_rows, known_rows = drawn
     return _assemble(
         ids,
         {
@@ -103,24 +125,22 @@ def split_for_audit(
             "shadow": shadow_rows,
             "holdout": holdout_rows,
         },
-        shadows,
+        wanted,
         decoder_rows,
+        known_rows,
         duplicates,
         settings.seed,
     )
 
 
-def split_for_inference(
-    ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, shadows: int, *, with_decoders: bool = False
-) -> Split:
+def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, wanted: Wanted) -> Split:
     """Split the reference images of an inference into the shadows' pool and the holdout.
 
     Args:
         ids: Content ids of all images.
         sides: Rows of ``candidates`` and ``reference``; an image on both sides stays a candidate.
         settings: Size of the holdout (a third of the reference images by default) and of a shadow.
-        shadows: Number of shadow models.
-        with_decoders: Whether decoders have to be fitted.
+        wanted: What the run needs.
 
     Raises:
         MimiaError: There are too few reference images.
@@ -128,46 +148,54 @@ def split_for_inference(
     generator = np.random.default_rng(settings.seed)
     pools, duplicates = _without_duplicates(ids, sides)
     reference = generator.permutation(pools["reference"])
-    decoder = _decoder_size(settings, len(reference), with_decoders)
-    holdout = settings.n_holdout or max((len(reference) - decoder) // 3, 1)
-    shadow_size = settings.shadow_size or max((len(reference) - decoder - holdout) // 2, 1)
-    pool, held, decoder_rows = _deal(reference, 2 * shadow_size, holdout, decoder)
+    decoder = _decoder_size(settings, len(reference), wanted)
+    rest = len(reference) - decoder
+    _, holdout, known = _reference_sizes(settings, rest // 3, wanted)
+    shadow_size = settings.shadow_size or max((rest - holdout - known) // 2, 1)
+    pool, held, decoder_rows, known_rows = _deal(reference, 2 * shadow_size, holdout, decoder, known)
     parts: dict[Role, Indices] = {
         "candidate": np.sort(pools["candidates"]),
         "shadow": pool,
         "holdout": held,
     }
-    return _assemble(ids, parts, shadows, decoder_rows, duplicates, settings.seed)
+    return _assemble(ids, parts, wanted, decoder_rows, known_rows, duplicates, settings.seed)
 
 
-def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings, with_decoders: bool) -> list[Indices]:
+def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings, wanted: Wanted) -> list[Indices]:
     members = pools["members"][: settings.n_members or len(pools["members"])]
     if settings.n_members and len(members) < settings.n_members:
         raise _too_few(settings.n_members, len(members), "members")
     if "reference" in pools:
         pool = pools["reference"]
-        decoder = _decoder_size(settings, len(pool), with_decoders)
-        shadow_size, holdout = _reference_sizes(settings, min(len(members), (len(pool) - decoder) // 3))
-        shadow, held, fitting = _deal(pool, 2 * shadow_size, holdout, decoder)
-        wanted = settings.n_nonmembers or len(pools["nonmembers"])
-        return [members, shadow, held, *_deal(pools["nonmembers"], wanted), fitting]
+        decoder = _decoder_size(settings, len(pool), wanted)
+        size = min(len(members), (len(pool) - decoder) // 3)
+        shadow_size, holdout, known = _reference_sizes(settings, size, wanted)
+        shadow, held, fitting, others = _deal(pool, 2 * shadow_size, holdout, decoder, known)
+        nonmembers = settings.n_nonmembers or len(pools["nonmembers"])
+        return [members, shadow, held, *_deal(pools["nonmembers"], nonmembers), fitting, others]
     n = len(pools["nonmembers"])
-    decoder = _decoder_size(settings, n, with_decoders)
-    shadow_size, holdout = _reference_sizes(settings, min(len(members), (n - decoder) // 4))
-    wanted = settings.n_nonmembers or max(n - decoder - 2 * shadow_size - holdout, 1)
-    return [members, *_deal(pools["nonmembers"], 2 * shadow_size, holdout, wanted, decoder)]
+    decoder = _decoder_size(settings, n, wanted)
+    shadow_size, holdout, known = _reference_sizes(settings, min(len(members), (n - decoder) // 4), wanted)
+    nonmembers = settings.n_nonmembers or max(n - decoder - known - 2 * shadow_size - holdout, 1)
+    return [members, *_deal(pools["nonmembers"], 2 * shadow_size, holdout, nonmembers, decoder, known)]
 
 
-def _reference_sizes(settings: SplitSettings, members: int) -> tuple[int, int]:
-    """Give the size of a shadow and of the holdout; by default each as many as the members, and one at least."""
-    return settings.shadow_size or max(members, 1), settings.n_holdout or max(members, 1)
-
-
-def _decoder_size(settings: SplitSettings, images: int, with_decoders: bool) -> int:
+def _decoder_size(settings: SplitSettings, images: int, wanted: Wanted) -> int:
     """Give how many images decoders are fitted on; by default a third of those there are, up to a few thousand."""
-    if not with_decoders:
+    if not wanted.decoders:
         return 0
     return settings.n_decoder or max(min(images // 3, _MOST_FOR_DECODERS), 1)
+
+
+def _reference_sizes(settings: SplitSettings, members: int, wanted: Wanted) -> tuple[int, int, int]:
+    """Give the sizes of a shadow, of the holdout and of the known non-members, each one at least.
+
+    By default a shadow has as many images as the target, and so has the holdout; where attacks learn from known
+    non-members, these get half of it.
+    """
+    known = (settings.n_known or max(members // 2, 1)) if wanted.known else 0
+    holdout = settings.n_holdout or max(members - (0 if settings.n_known else known), 1)
+    return settings.shadow_size or max(members, 1), holdout, known
 
 
 def _without_duplicates(ids: Ids, sides: Mapping[str, Indices]) -> tuple[dict[str, Indices], dict[str, int]]:
@@ -205,26 +233,34 @@ def _deal(pool: Indices, *counts: int) -> list[Indices]:
 def _too_few(wanted: int, there: int, what: str) -> MimiaError:
     return MimiaError(
         f"This split needs {wanted:,} different {what}, and there are {there:,}: give more, or ask for fewer "
-        "(n_members, n_nonmembers, shadow_size and n_holdout under [split])."
+        "(n_members, n_nonmembers, shadow_size, n_holdout and n_known under [split])."
     )
 
 
 def _assemble(
     ids: Ids,
     parts: Mapping[Role, Indices],
-    shadows: int,
+    wanted: Wanted,
     decoder_rows: Indices,
+    known_rows: Indices,
     duplicates: Mapping[str, int],
     seed: int,
 ) -> Split:
     rows = np.concatenate(list(parts.values()))
     roles = np.repeat(list(parts), [len(part) for part in parts.values()])
-    pool = np.flatnonzero(roles == "shadow")
-    membership = np.zeros((shadows, len(rows)), dtype=bool)
-    generator = np.random.default_rng([seed, 1])  # more shadows never change the draw of the sides
-    for shadow in range(0, shadows, 2):
+    # Generators of their own: more models never change the draw of the sides.
+    membership = _halves(roles == "shadow", wanted.shadows, np.random.default_rng([seed, 1]))
+    online = _halves(roles != "shadow", wanted.online, np.random.default_rng([seed, 2]))
+    return Split(rows, ids[rows], roles, membership, online, decoder_rows, known_rows, duplicates, seed)
+
+
+def _halves(chosen: Bools, models: int, generator: np.random.Generator) -> Bools:
+    """Give each pair of models complementary halves of the chosen images: (models, images)."""
+    pool = np.flatnonzero(chosen)
+    membership = np.zeros((models, len(chosen)), dtype=bool)
+    for model in range(0, models, 2):
         half = generator.permutation(pool)[: len(pool) // 2]
-        membership[shadow, half] = True
-        if shadow + 1 < shadows:
-            membership[shadow + 1, np.setdiff1d(pool, half)] = True
-    return Split(rows, ids[rows], roles, membership, decoder_rows, duplicates, seed)
+        membership[model, half] = True
+        if model + 1 < models:
+            membership[model + 1, np.setdiff1d(pool, half)] = True
+    return membership

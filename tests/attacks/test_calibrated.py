@@ -1,96 +1,97 @@
 import math
-from dataclasses import replace
+from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from mimia.arrays import Bools, Floats
 from mimia.attacks.calibrated import Calibrated
 from mimia.errors import MimiaError
-from mimia.signals.base import Shadows, Signals
+from mimia.signals.base import Evidence, Shadows, Signals, play
+
+Drawn = Callable[..., st.SearchStrategy[Evidence]]
+Scale = Literal["ratio", "difference"]
+
+SMALLEST = float(np.finfo(np.float32).tiny)
+BOTH_SCALES = pytest.mark.parametrize("scale", ["ratio", "difference"])
 
 
-def make_signals(values: Floats) -> Signals:
-    """Make signals of (models, images, draws)."""
-    models, images, _ = values.shape
-    names = tuple(f"model {number}" for number in range(models))
-    return Signals(values.astype(np.float32), names, np.array([f"image {number}" for number in range(images)]), "masks")
+def slow_score(evidence: Evidence, image: int, kind: str, scale: Scale) -> float:
+    """Mean over the references k that did not see the image of L_k − L, or of log L_k − log L."""
+
+    def measure(signals: Signals, model: int) -> float:
+        values = signals[kind][model, image].tolist()
+        mean: float = sum(values) / len(values)
+        return mean if scale == "difference" else math.log(max(mean, SMALLEST))
+
+    references, seen = evidence.references, evidence.references.membership
+    own = measure(evidence.target, 0)
+    gains = [measure(references.signals, model) - own for model in range(len(references)) if not seen[model, image]]
+    return sum(gains) / len(gains) if gains else math.nan
 
 
-def slow_score(target: Signals, shadows: Shadows, membership: Bools, image: int) -> float:
-    """Score by the formula: the mean over the references k that did not see the image of log L_k − log L."""
-
-    def log_distance(signals: Signals, model: int) -> float:
-        values = signals.values[model, image].tolist()
-        return math.log(sum(values) / len(values))
-
-    references = [model for model in range(len(shadows)) if not membership[model, image]]
-    gains = [log_distance(shadows.signals, model) - log_distance(target, 0) for model in references]
-    return sum(gains) / len(gains)
-
-
-@pytest.fixture
-def signals() -> Signals:
-    return make_signals(np.random.default_rng(0).exponential(size=(5, 12, 6)))
-
-
-@pytest.fixture
-def shadows(signals: Signals) -> Shadows:
-    membership = np.random.default_rng(1).random((4, 12)) < 0.5
-    membership[:, 0] = [True, False, True, True]
-    membership[:, 1] = False
-    membership[0, membership.all(axis=0)] = False
-    return Shadows(signals.without_model(0), membership)
-
-
-def test_score_is_the_mean_log_ratio_to_the_references_that_did_not_see_the_image(
-    signals: Signals, shadows: Shadows
+@BOTH_SCALES
+@pytest.mark.parametrize("kind", ["distances", "similarities"])
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+def test_score_is_the_mean_gain_over_the_references_that_did_not_see_the_image(
+    kind: str, scale: Scale, drawn: Drawn, data: st.DataObject
 ) -> None:
-    target = signals.of_model(0)
-    scores = Calibrated().fit(shadows).score(target, shadows).values
-    expected = [slow_score(target, shadows, shadows.membership, image) for image in range(12)]
-    np.testing.assert_allclose(scores, expected, rtol=1e-9)
+    evidence = data.draw(drawn({kind: 3}))
+    scores = Calibrated(kind, scale)._score(evidence)
+    expected = [slow_score(evidence, image, kind, scale) for image in range(len(scores))]
+    np.testing.assert_allclose(scores, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_threshold_is_learned_with_each_shadow_judged_by_the_others(shadows: Shadows) -> None:
+@BOTH_SCALES
+def test_threshold_is_learned_with_each_shadow_judged_by_the_others(
+    scale: Scale, pool: Callable[..., tuple[Shadows, Shadows]]
+) -> None:
+    shadows, _ = pool({"distances": 4}, shadows=2)
     scores, labels = [], []
-    for shadow in range(4):
-        others = shadows.without(shadow)
-        for image in range(12):
-            if not others.membership[:, image].all():
-                target = shadows.signals.of_model(shadow)
-                scores.append(slow_score(target, others, others.membership, image))
+    for shadow in range(len(shadows)):
+        evidence = play(shadows, shadow)
+        for image in range(len(shadows.signals.images)):
+            score = slow_score(evidence, image, "distances", scale)
+            if not math.isnan(score):
+                scores.append(score)
                 labels.append(bool(shadows.membership[shadow, image]))
-    assert len(scores) < 48  # else no image was seen by all others, and the test would show less
+    assert len(scores) == 80  # 40 of 120 were seen by the other shadow, and there are no others
 
     def balanced_accuracy(cut: float) -> float:
         inside = [score >= cut for score, member in zip(scores, labels, strict=True) if member]
         outside = [score < cut for score, member in zip(scores, labels, strict=True) if not member]
         return sum(inside) / len(inside) + sum(outside) / len(outside)
 
-    learned = Calibrated().fit(shadows).threshold
+    learned = Calibrated(scale=scale).fit(shadows).threshold
     assert balanced_accuracy(learned) == pytest.approx(max(map(balanced_accuracy, [*scores, math.inf])))
     ordered = np.unique(scores)
     assert np.isclose((ordered[1:] + ordered[:-1]) / 2, learned, rtol=1e-9).any()
 
 
-def test_image_that_every_reference_saw_is_refused(signals: Signals, shadows: Shadows) -> None:
-    membership = shadows.membership.copy()
-    membership[:, [3, 5]] = True
+def test_image_that_every_reference_saw_is_refused(
+    pool: Callable[..., tuple[Shadows, Shadows]], evidence: Callable[..., Evidence]
+) -> None:
+    attack = Calibrated()
+    attack.name = "calibrated"
+    attack.fit(pool({"distances": 2})[0])
+    membership = np.zeros((2, 5), dtype=bool)
+    membership[:, [3, 4]] = True
     with pytest.raises(MimiaError, match="cannot judge 2 images that every shadow was trained on"):
-        Calibrated().fit(shadows).score(signals.of_model(0), replace(shadows, membership=membership))
+        attack.score(evidence({"distances": np.ones((3, 5, 2), np.float32)}, membership))
 
 
-def test_difficulty_of_an_image_cancels(signals: Signals, shadows: Shadows) -> None:
-    attack = Calibrated().fit(shadows)
-    before = attack.score(signals.of_model(0), shadows).values
-    factors = np.random.default_rng(2).uniform(0.1, 10, (1, 12, 1)).astype(np.float32)
-    harder = replace(signals, values=signals.values * factors)
-    after = attack.score(harder.of_model(0), replace(shadows, signals=harder.without_model(0))).values
+def test_difficulty_of_an_image_cancels(evidence: Callable[..., Evidence]) -> None:
+    generator = np.random.default_rng(0)
+    values, factors = generator.exponential(size=(4, 12, 6)), generator.uniform(0.1, 10, (1, 12, 1))
+    membership = np.arange(12) == np.array([[0], [1], [2]])
+    before = Calibrated()._score(evidence({"distances": values.astype(np.float32)}, membership))
+    after = Calibrated()._score(evidence({"distances": (values * factors).astype(np.float32)}, membership))
     np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-6)
 
 
-def test_distance_of_zero_gives_a_finite_score() -> None:
-    blank = make_signals(np.zeros((3, 4, 2)))
-    shadows = Shadows(blank.without_model(0), np.array([[True, False, False, False], [False, True, False, False]]))
-    assert Calibrated().fit(shadows).score(blank.of_model(0), shadows).values.tolist() == [0, 0, 0, 0]
+def test_distance_of_zero_gives_a_finite_score(evidence: Callable[..., Evidence]) -> None:
+    blank = evidence({"distances": np.zeros((3, 4, 2), np.float32)}, np.zeros((2, 4), dtype=bool))
+    assert Calibrated()._score(blank).tolist() == [0, 0, 0, 0]

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,18 +7,20 @@ from hypothesis import strategies as st
 
 from mimia.arrays import Bools, Floats
 from mimia.attacks.threshold import Threshold
-from mimia.signals.base import Shadows, Signals
+from mimia.signals.base import Evidence, Shadows, Signals
+
+Drawn = Callable[..., st.SearchStrategy[Evidence]]
 
 
-def make_signals(values: Floats) -> Signals:
-    """Make signals of (models, images, draws)."""
-    models, images, _ = values.shape
-    names = tuple(f"model {number}" for number in range(models))
-    return Signals(values.astype(np.float32), names, np.array([f"image {number}" for number in range(images)]), "masks")
+def make_shadows(values: Floats, membership: Bools) -> Shadows:
+    """Make shadows of distances, (models, images)."""
+    models, images = values.shape
+    names, ids = tuple(f"model {number}" for number in range(models)), np.array([f"{n:03}" for n in range(images)])
+    return Shadows(Signals({"distances": values.astype(np.float32)[:, :, None]}, names, ids, "masks"), membership)
 
 
 def make_shadow(distances: list[float], membership: Bools) -> Shadows:
-    return Shadows(make_signals(np.array(distances)[None, :, None]), membership[None])
+    return make_shadows(np.array([distances]), membership[None])
 
 
 def balanced_accuracy(scores: Floats, members: Bools, threshold: float) -> float:
@@ -24,12 +28,14 @@ def balanced_accuracy(scores: Floats, members: Bools, threshold: float) -> float
     return float((called[members].mean() + (~called)[~members].mean()) / 2)
 
 
-def test_score_is_the_mean_distance_with_its_sign_turned() -> None:
-    values = np.random.default_rng(0).exponential(size=(3, 10, 6))
-    target, shadows = make_signals(values[:1]), Shadows(make_signals(values[1:]), np.eye(2, 10, dtype=bool))
-    scores = Threshold().fit(shadows).score(target, shadows).values
-    for image in range(10):
-        assert scores[image] == pytest.approx(-sum(target.values[0, image].tolist()) / 6, rel=1e-12)
+@given(data=st.data())
+@settings(max_examples=50, deadline=None)
+@pytest.mark.parametrize("kind", ["distances", "gradients", "views"])
+def test_score_is_the_mean_distance_with_its_sign_turned(kind: str, drawn: Drawn, data: st.DataObject) -> None:
+    evidence = data.draw(drawn({kind: 3}))
+    scores = Threshold(kind)._score(evidence)
+    for image, score in enumerate(scores):
+        assert score == pytest.approx(-sum(evidence.target[kind][0, image].tolist()) / 3, rel=1e-12)
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=30))
@@ -55,6 +61,6 @@ def test_where_members_score_lower_no_image_is_called_a_member() -> None:
 
 
 def test_threshold_is_learned_on_all_shadows_together() -> None:
-    values = np.array([[0.1, 0.9, 0.5], [0.7, 0.2, 0.6]])[:, :, None]
+    values = np.array([[0.1, 0.9, 0.5], [0.7, 0.2, 0.6]])
     membership = np.array([[True, False, False], [False, True, False]])
-    assert Threshold().fit(Shadows(make_signals(values), membership)).threshold == pytest.approx(-0.35)
+    assert Threshold().fit(make_shadows(values, membership)).threshold == pytest.approx(-0.35)

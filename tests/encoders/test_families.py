@@ -168,6 +168,73 @@ def test_distance_is_measured_at_masked_patches_alone(family: str) -> None:
 
 
 @every_family
+def test_error_of_each_patch_is_that_of_its_pixels_or_its_token(family: str) -> None:
+    model = make_model(family)
+    images, masks = make_images(model.spec, 2), make_masks(model.spec, 2, draws=2)
+    with torch.inference_mode():
+        predictions = model.reconstruct(images, masks)
+        found = model.patch_errors(predictions, images)
+        assert found.shape == (2, 2, 16)
+        pixels = model.spec.normalise(images)
+        for image, draw, patch in np.ndindex(2, 2, 16):
+            predicted = predictions[image, draw, patch]
+            if isinstance(model, Beit):
+                token = int(model.tokenizer(images)[image, patch])
+                expected = float(predicted.double().logsumexp(dim=0) - predicted[token])
+            else:
+                row, column = divmod(patch, 4)
+                target = pixels[image, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2].permute(1, 2, 0).flatten()
+                difference = (predicted - target).abs().double()
+                expected = float((difference**2 if family == "mae" else difference).mean())
+            assert float(found[image, draw, patch]) == pytest.approx(expected, rel=1e-5)
+
+
+@every_family
+def test_error_of_a_mask_is_the_mean_of_its_patches_however_many_they_are(family: str) -> None:
+    model = make_model(family)
+    images, masks = make_images(model.spec, 2), make_masks(model.spec, 2, draws=3)
+    uneven = masks.clone()
+    uneven[:, 0] = torch.arange(16) < 5
+    uneven[:, 1] = torch.arange(16) == 9
+    with torch.inference_mode():
+        predictions = model.reconstruct(images, masks)
+        each, found = model.patch_errors(predictions, images), model.errors(predictions, images, uneven)
+    for image, draw in np.ndindex(2, 3):
+        chosen = each[image, draw][uneven[image, draw]].double()
+        assert float(found[image, draw]) == pytest.approx(float(chosen.mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("spec", [BASE, CELLS, TOKENS], ids=["random", "cell", "blockwise"])
+@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.75])
+def test_complementary_masks_show_as_much_as_training_and_each_patch_at_most_once(
+    spec: ModelSpec, ratio: float
+) -> None:
+    spec = spec.model_copy(update={"mask_ratio": ratio})
+    ids = np.array([f"image {number}" for number in range(20)])
+    masks = spec.complementary_masks(ids, 7, seed=3)
+    assert masks.shape == (20, 7, 16)
+    if spec.masking == "blockwise":
+        assert np.array_equal(masks, spec.scoring_masks(ids, 7, seed=3))
+        return
+    assert ((~masks).sum(axis=-1) == spec.visible).all()
+    in_group = spec.tokens // spec.visible
+    for start in range(0, 7, in_group):
+        assert (~masks[:, start : start + in_group]).sum(axis=1).max() == 1
+    assert np.array_equal(spec.complementary_masks(ids[4:6], 5, seed=3), masks[4:6, :5])
+    if spec.masking == "cell":
+        cells = masks.reshape(20, 7, 2, 2, 2, 2)
+        assert np.array_equal(cells.any(axis=(3, 5)), cells.all(axis=(3, 5)))
+
+
+@every_family
+def test_models_reconstruct_under_complementary_masks(family: str) -> None:
+    model = make_model(family)
+    masks = torch.from_numpy(model.spec.complementary_masks(np.array(["a", "b"]), 5, seed=0))
+    with torch.inference_mode():
+        assert bool(model.distances(make_images(model.spec, 2), masks).isfinite().all())
+
+
+@every_family
 def test_pixels_from_0_to_255_and_from_0_to_1_are_the_same_image(family: str) -> None:
     model = make_model(family)
     images, masks = make_images(model.spec, 2), make_masks(model.spec, 2, draws=1)

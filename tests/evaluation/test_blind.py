@@ -9,7 +9,7 @@ from sklearn.datasets import load_sample_images
 
 from mimia.arrays import Bools, Floats, Pixels
 from mimia.config import EvaluationSettings
-from mimia.evaluation.blind import blind_scores, pixel_statistics
+from mimia.evaluation.blind import blind_scores
 from mimia.evaluation.evaluate import evaluate
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
@@ -123,11 +123,3 @@ def test_scores_follow_from_the_seed(digits: ImageSet) -> None:
     again, other = blind_scores(pixels, members, seed=0), blind_scores(pixels, members, seed=1)
     assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
     assert not np.array_equal(first[1], other[1])
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_statistics_of_an_image_do_not_depend_on_the_others(channels: int) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (1030, channels, 12, 12), dtype=np.uint8)
-    together = pixel_statistics(pixels)
-    for row in (0, 1023, 1024, 1029):
-        np.testing.assert_allclose(pixel_statistics(pixels[row : row + 1])[0], together[row])

@@ -15,7 +15,7 @@ from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import pixel_statistics, pretrained, pretrained_shadows, spec_for
 from mimia.recipes import Recipe
-from mimia.splits import split_for_audit
+from mimia.splits import Wanted, split_for_audit
 from mimia.store import Store
 
 CountedSteps = Callable[..., AbstractContextManager[list[int]]]
@@ -121,7 +121,7 @@ def test_model_in_the_store_is_a_checkpoint_and_nothing_else(digits: ImageSet, s
 
 def test_shadows_are_trained_on_their_own_halves_from_seeds_of_their_own(digits: ImageSet, store: Store) -> None:
     images = digits.take(np.arange(90))
-    split = split_for_audit(images.ids, {"source": np.arange(90)}, SplitSettings(shadow_size=15), shadows=4)
+    split = split_for_audit(images.ids, {"source": np.arange(90)}, SplitSettings(shadow_size=15), Wanted(shadows=4))
     recipe = make_recipe()
     target_rows = split.rows[split.of("member")]
     target = pretrain(images.take(target_rows), store, recipe, recipe.seed)

@@ -18,7 +18,7 @@ from mimia.images.load import load_images
 from mimia.pretraining.models import pretrained, pretrained_shadows, spec_for, tokenizer_of
 from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
-from mimia.splits import Split, split_for_audit
+from mimia.splits import Split, Wanted, split_for_audit
 from mimia.store import Store
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)
@@ -31,7 +31,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 
 @pytest.fixture
 def split(digits: ImageSet) -> Split:
-    return split_for_audit(digits.ids, {"source": np.arange(90)}, SplitSettings(shadow_size=15), shadows=2)
+    return split_for_audit(digits.ids, {"source": np.arange(90)}, SplitSettings(shadow_size=15), Wanted(shadows=2))
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import Mae
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
-from mimia.images.load import load_images
 from mimia.pretraining.models import pretrained, spec_for
 from mimia.recipes import Recipe
 from mimia.signals.sanity import check_reconstruction, relative_error
@@ -19,11 +18,6 @@ from mimia.store import Store
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)
 Changed = Callable[..., Reconstructor]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture(scope="module")

@@ -1,19 +1,20 @@
 """What every attack is: arrays in, scores out; no model, no pixels, no labels of the target."""
 
+import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self, final
+from typing import Self, final
 
 import numpy as np
 from sklearn.metrics import roc_curve
 
 from mimia.arrays import Bools, Floats, Ids
 from mimia.errors import MimiaError
-from mimia.signals.base import Shadows, Signals
+from mimia.signals.base import Evidence, Shadows, Signals, play
 
-AccessLevel = Literal["decoder", "encoder", "embeddings"]
-"""How much of the target the adversary has: ``decoder``, all of it (D1); ``encoder``, all but the decoder (D2 with a
-shadow's decoder, D3 with one that is fitted here); ``embeddings``, a function from images to vectors and no more."""
+Played = Sequence[tuple[Evidence, Bools]]
+"""Shadows in the place of the target, each with its members, (images,)."""
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,16 @@ class Needs:
     """What an attack cannot do without.
 
     Attributes:
-        access: Access level to the target.
+        signals: Kinds of signals; the access level follows from them.
         shadows: Fewest shadow models.
+        online: Whether the shadows must be trained on halves of the very images that are judged.
+        known: Whether it learns from the target's signals on images that are known to be no members.
     """
 
-    access: AccessLevel
+    signals: tuple[str, ...]
     shadows: int
+    online: bool = False
+    known: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,25 +58,43 @@ class Scores:
 class Attack(ABC):
     """A membership inference attack.
 
-    Hyper-parameters go into ``__init__``; a subclass writes ``_score`` alone. `fit` plays the attack on each
-    shadow in turn, with the other shadows as its references, and learns a threshold from what is known there;
-    `score` plays it on the target, with all shadows as references.
+    Hyper-parameters go into ``__init__``; a subclass says what it needs and writes `_score`, and `_learn` if there is
+    something to learn. `fit` plays the attack on each shadow in turn, with the other shadows as its references, and
+    learns a threshold from what is known there; `score` plays it on the target, with all shadows as references.
+
+    Attributes:
+        name: In the registry.
+        threshold: What `fit` learned.
     """
 
-    name: ClassVar[str]
-    needs: ClassVar[Needs]
+    name: str
     threshold: float
 
+    @property
+    @abstractmethod
+    def paper(self) -> str:
+        """Where it was published, with the equation."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> Needs:
+        """What it cannot do without."""
+
     def __repr__(self) -> str:
-        arguments = ", ".join(f"{key}={value!r}" for key, value in vars(self).items())
-        return f"{type(self).__name__}({arguments})"
+        names = inspect.signature(type(self)).parameters
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @final
-    def fit(self, shadows: Shadows) -> Self:
-        """Learn the threshold of highest balanced accuracy on shadows.
+    def fit(self, shadows: Shadows, known: Shadows | None = None) -> Self:
+        """Learn on shadows, and find the threshold of highest balanced accuracy.
+
+        What the attack learns is learned on all shadows; for the threshold each shadow is scored by what was learned
+        on the others. An attack that asks for known non-members learns from them and from the shadows' own images, and
+        from no image of the holdout, so that members' p-values among the holdout are exact.
 
         Args:
-            shadows: Images of the reference pool, none of which is to be judged.
+            shadows: On images of the reference pool, none of which is to be judged: the shadows' own and the holdout.
+            known: The same shadows on other images, which none of them was trained on.
 
         Raises:
             MimiaError: There are too few shadows, or no image serves this attack as member or non-member.
@@ -81,50 +104,72 @@ class Attack(ABC):
                 f"The attack {self.name!r} needs {self.needs.shadows} shadow models and has {len(shadows)}: raise "
                 "shadows.count, or leave the attack out of attacks.names."
             )
-        scores = np.concatenate(
-            [self._score(shadows.signals.of_model(index), shadows.without(index)) for index in range(len(shadows))]
-        )
-        known = ~np.isnan(scores)  # an image that every reference saw says nothing
-        labels = shadows.membership.ravel()[known]
-        if labels.all() or not labels.any():
+        if self.needs.known and known is None:
             raise MimiaError(
-                f"The attack {self.name!r} finds no images in the reference pool to learn from: raise split.n_holdout."
+                f"The attack {self.name!r} learns from images that are known to be no members: set split.n_known."
             )
-        self.threshold = _best_threshold(labels, scores[known])
+        shadows, known = shadows.ordered(), None if known is None else known.ordered()
+        members = shadows.membership
+        if members.all() or not members.any():
+            raise self._nothing_to_learn_from()
+        learning = shadows
+        if known is not None:
+            own: Bools = np.any(members, axis=0)
+            learning = shadows.of_images(own).joined(known, self.needs.signals)
+        played = [(play(learning, index, known), learning.membership[index]) for index in range(len(shadows))]
+        scores = []
+        for index in range(len(shadows)):
+            self._learn(played[:index] + played[index + 1 :])
+            scores.append(self._score(play(shadows, index, known)))
+        self._learn(played)
+        values = np.concatenate(scores)
+        usable = ~np.isnan(values)  # an image that every reference saw says nothing
+        labels = members.ravel()[usable]
+        if labels.all() or not labels.any():
+            raise self._nothing_to_learn_from()
+        self.threshold = _best_threshold(labels, values[usable])
         return self
 
     @final
-    def score(self, target: Signals, references: Shadows) -> Scores:
-        """Score images.
-
-        Args:
-            target: Signals of the target alone, (1, images, draws).
-            references: Signals of the shadows on the same images under the same masks.
+    def score(self, evidence: Evidence) -> Scores:
+        """Score the images of the evidence.
 
         Raises:
-            ValueError: The two are not of the same images and masks, or signals are not finite.
-            MimiaError: An image was seen by every reference.
+            MimiaError: The references do not suffice to judge an image.
         """
-        signals = references.signals
-        if len(target.models) != 1:
-            raise ValueError(f"one target is scored at a time, not {len(target.models)}")
-        if not np.array_equal(target.images, signals.images) or target.masks != signals.masks:
-            raise ValueError("target and references must be scored on the same images and masks")
-        if target.values.shape[2] != signals.values.shape[2]:
-            raise ValueError("target and references must be scored with the same number of draws")
-        if not (np.isfinite(target.values).all() and np.isfinite(signals.values).all()):
-            raise ValueError("signals must be finite")
-        values = self._score(target, references)
+        values = self._score(evidence)
         if np.isnan(values).any():
             raise MimiaError(
                 f"The attack {self.name!r} cannot judge {int(np.isnan(values).sum())} images that every shadow was "
                 "trained on: keep them out of the reference pool."
             )
-        return Scores(self.name, values, target.images, self.threshold)
+        return Scores(self.name, values, evidence.target.images, self.threshold)
+
+    def _learn(self, played: Played) -> None:  # noqa: B027 - many attacks have nothing to learn
+        """Learn from shadows in the place of the target; called anew for each choice of them, which may be empty."""
 
     @abstractmethod
-    def _score(self, target: Signals, references: Shadows) -> Floats:
+    def _score(self, evidence: Evidence) -> Floats:
         """Score images, (images,): higher for members; NaN where the references do not suffice."""
+
+    def _nothing_to_learn_from(self) -> MimiaError:
+        return MimiaError(
+            f"The attack {self.name!r} finds no images in the reference pool to learn from: raise split.n_holdout."
+        )
+
+
+def all_shadows(played: Played) -> Shadows:
+    """Put the shadows together again: one in the place of the target and its references hold all of them."""
+    evidence, members = played[0]
+    references = evidence.references
+    values = {
+        kind: np.concatenate([values, references.signals[kind]]) for kind, values in evidence.target.values.items()
+    }
+    models = evidence.target.models + references.signals.models
+    return Shadows(
+        Signals(values, models, evidence.target.images, evidence.target.masks),
+        np.concatenate([members[None], references.membership]),
+    )
 
 
 def _best_threshold(labels: Bools, scores: Floats) -> float:

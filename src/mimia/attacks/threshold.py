@@ -3,21 +3,39 @@
 An image that the encoder was pre-trained on is reconstructed with a lower error; the threshold is learned on shadows.
 """
 
-from typing import ClassVar
-
-import numpy as np
-
 from mimia.arrays import Floats
 from mimia.attacks.base import Attack, Needs
-from mimia.signals.base import Shadows, Signals
+from mimia.attacks.summaries import mean_distance
+from mimia.signals.base import Evidence
+
+_PAPERS = {
+    "distances": "Li et al., arXiv 2408.06825",
+    "gradients": "Nasr et al., arXiv 1812.00910",
+    "similarities": "after Liu et al., arXiv 2108.11023",
+    "views": "Liu et al., arXiv 2108.11023 (T)",
+}
 
 
 class Threshold(Attack):
-    """Score = −L, the mean distance over the masks, with its sign turned."""
+    """Score = −L, the mean distance over the draws, with its sign turned.
 
-    name: ClassVar[str] = "threshold"
-    needs: ClassVar[Needs] = Needs(access="embeddings", shadows=1)
+    Args:
+        kind: Which distance: of a reconstruction, of views, or the norm of a gradient.
+    """
 
-    def _score(self, target: Signals, references: Shadows) -> Floats:
-        scores: Floats = -target.values[0].mean(axis=-1, dtype=np.float64)
+    def __init__(self, kind: str = "distances") -> None:
+        self.kind = kind
+
+    @property
+    def paper(self) -> str:
+        """Who published a threshold on this distance."""
+        return _PAPERS.get(self.kind, _PAPERS["distances"])
+
+    @property
+    def needs(self) -> Needs:
+        """A single shadow, for the threshold."""
+        return Needs(signals=(self.kind,), shadows=1)
+
+    def _score(self, evidence: Evidence) -> Floats:
+        scores: Floats = -mean_distance(evidence.target, self.kind)[0]
         return scores

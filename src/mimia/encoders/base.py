@@ -97,6 +97,21 @@ class ModelSpec(BaseModel):
             case "blockwise":
                 return masking.blockwise_masks(ids, draws, self.grid, self.mask_ratio, seed)
 
+    def complementary_masks(self, ids: Ids, draws: int, seed: int) -> Bools:
+        """Masks in groups that show each patch at most once, a pure function as `scoring_masks`: (B, K, L).
+
+        Rectangles cannot be spread so: under blockwise masking these are ordinary masks.
+        """
+        match self.masking:
+            case "random":
+                return masking.complementary_masks(ids, draws, self.tokens, self.visible, seed)
+            case "cell":
+                cells = (self.grid // self.cell) ** 2
+                masks = masking.complementary_masks(ids, draws, cells, self.visible // self.cell**2, seed)
+                return masking.spread_cells(masks, self.grid, self.cell)
+            case "blockwise":
+                return self.scoring_masks(ids, draws, seed)
+
     def training_masks(self, batch: int, generator: torch.Generator) -> Tensor:
         """One mask for each image of a batch, from the generator and on its device: (B, 1, L)."""
         match self.masking:
@@ -152,6 +167,14 @@ class Reconstructor(nn.Module):
         """Predict all patches in the model's target space: (B, K, L, p*p*C), values in the order (p, q, c)."""
 
     @abstractmethod
+    def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Give the family's training loss of each predicted patch: (B, K, L).
+
+        Args:
+            predictions: In the model's target space, (B, K, L, p*p*C).
+            images: Raw pixels.
+        """
+
     def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
         """Give the family's training loss of predictions, over the masked patches of each image: (B, K).
 
@@ -160,6 +183,7 @@ class Reconstructor(nn.Module):
             images: Raw pixels.
             masks: (B, K, L).
         """
+        return (self.patch_errors(predictions, images) * masks).sum(dim=-1) / masks.sum(dim=-1)
 
     def distances(self, images: Tensor, masks: Tensor) -> Tensor:
         """Give the family's training loss of each image under each mask, over its masked patches: (B, K)."""

@@ -123,17 +123,16 @@ class Beit(Reconstructor):
             logits: Tensor = self.model(pixels, bool_masked_pos=flat).logits
         return logits.view(*masks.shape, -1).float()
 
-    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-        """Mean cross-entropy of the masked patches' tokens, which the whole image gives: (B, K).
+    def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Cross-entropy of each patch's token, which the whole image gives: (B, K, L).
 
         Args:
             predictions: Logits, (B, K, L, V).
             images: Raw pixels.
-            masks: (B, K, L); they may mask different numbers of patches.
         """
-        target = self.tokenizer(images).unsqueeze(1).expand(masks.shape)
-        error = F.cross_entropy(predictions.flatten(0, 2), target.flatten(), reduction="none").view(masks.shape)
-        return (error * masks).sum(dim=-1) / masks.sum(dim=-1)
+        target = self.tokenizer(images).unsqueeze(1).expand(predictions.shape[:-1])
+        error = F.cross_entropy(predictions.flatten(0, 2), target.flatten(), reduction="none")
+        return error.view(predictions.shape[:-1])
 
     def pictures(self, images: Tensor, masks: Tensor) -> Tensor:
         """Show the likeliest token of each patch as raw pixels, where [0, 1] is what can be shown: (B, K, C, H, W).

@@ -130,10 +130,9 @@ class Mae(Reconstructor):
         """Predict all patches in the model's target space: (B, K, L, p*p*C)."""
         return self._reconstruct(self.spec.normalise(images), masks, equal_visible(masks))
 
-    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-        """Mean squared error over the masked patches, in the model's target space: (B, K)."""
-        error = (predictions - self.target(images).unsqueeze(1)).square().mean(dim=-1)
-        return (error * masks).sum(dim=-1) / masks.sum(dim=-1)
+    def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Mean squared error of each patch, in the model's target space: (B, K, L)."""
+        return (predictions - self.target(images).unsqueeze(1)).square().mean(dim=-1)
 
     def target(self, images: Tensor) -> Tensor:
         """Give what the model is trained to predict, in its target space: (B, L, p*p*C)."""

@@ -108,9 +108,9 @@ class SimMim(Reconstructor):
         blocks = predicted.view(*masks.shape, self.spec.channels, -1)
         return blocks.transpose(-1, -2).flatten(-2).float()
 
-    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-        """Mean absolute error over the masked patches, in data-set-normalised pixels: (B, K)."""
-        return absolute_errors(self.spec, predictions, images, masks)
+    def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Mean absolute error of each patch, in data-set-normalised pixels: (B, K, L)."""
+        return absolute_errors(self.spec, predictions, images)
 
     @property
     def _head(self) -> nn.Conv2d:
@@ -201,18 +201,16 @@ class _Block(nn.Module):
         return out
 
 
-def absolute_errors(spec: ModelSpec, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-    """SimMIM's loss of each image under each mask: the mean absolute error over the masked patches, (B, K).
+def absolute_errors(spec: ModelSpec, predictions: Tensor, images: Tensor) -> Tensor:
+    """SimMIM's loss of each patch: the mean absolute error of its pixels, (B, K, L).
 
     Args:
         spec: How pixels are normalised.
         predictions: Data-set-normalised pixels, (B, K, L, p*p*C).
         images: Raw pixels, (B, C, H, W).
-        masks: (B, K, L).
     """
     target = patchify(spec.normalise(images), spec.patch_size)
-    error = (predictions - target.unsqueeze(1)).abs().mean(dim=-1)
-    return (error * masks).sum(dim=-1) / masks.sum(dim=-1)
+    return (predictions - target.unsqueeze(1)).abs().mean(dim=-1)
 
 
 def relative_positions(grid: int) -> Tensor:

@@ -134,9 +134,9 @@ class Wrapped(Reconstructor):
             predicted: Tensor = self.model(pixels, bool_masked_pos=flat).reconstruction
         return patchify(predicted, self.spec.patch_size).view(*masks.shape, -1).float()
 
-    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
-        """Mean absolute error over the masked patches, in data-set-normalised pixels: (B, K)."""
-        return absolute_errors(self.spec, predictions, images, masks)
+    def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Mean absolute error of each patch, in data-set-normalised pixels: (B, K, L)."""
+        return absolute_errors(self.spec, predictions, images)
 
 
 def configuration(spec: ModelSpec, config: dict[str, JsonValue]) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def evaluate(
         attack: Its name.
         scores: (images,).
         members: (images,).
-        settings: Bootstrap resamples and seed.
+        settings: Bootstrap resamples and seed, and from how many false positives on a rate is given.
         threshold: Learned on shadows; without one there is no accuracy, precision and recall.
     """
     inside, outside = scores[members], scores[~members]
@@ -91,8 +91,8 @@ def evaluate(
     return Evaluation(
         attack=attack,
         area=roc_area(inside, outside, settings.resamples, settings.seed),
-        tpr_at_1_percent=tpr_at_fpr(inside, outside, LOW_RATES[0]),
-        tpr_at_01_percent=tpr_at_fpr(inside, outside, LOW_RATES[1]),
+        tpr_at_1_percent=tpr_at_fpr(inside, outside, LOW_RATES[0], settings.fewest_false_positives),
+        tpr_at_01_percent=tpr_at_fpr(inside, outside, LOW_RATES[1], settings.fewest_false_positives),
         threshold=threshold,
         balanced_accuracy=accuracy,
         precision=precision,

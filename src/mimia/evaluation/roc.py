@@ -10,7 +10,6 @@ from sklearn.metrics import roc_auc_score, roc_curve
 from mimia.arrays import Floats, Indices
 from mimia.evaluation.estimate import Estimate, share
 
-_FEWEST_FALSE_POSITIVES = 10
 _WEIGHTS_IN_MEMORY = 2**22
 
 
@@ -38,15 +37,15 @@ def roc_area(members: Floats, nonmembers: Floats, resamples: int, seed: int) -> 
     return Estimate(area, float(low), float(high))
 
 
-def tpr_at_fpr(members: Floats, nonmembers: Floats, rate: float) -> Estimate:
+def tpr_at_fpr(members: Floats, nonmembers: Floats, rate: float, fewest: int = 10) -> Estimate:
     """Give the share of members that score above all but a given share of the non-members.
 
-    The interval (Clopper–Pearson) is for the threshold that these non-members set. With fewer than ten non-members
-    above the threshold there is no figure, because they would not say where it is.
+    The interval (Clopper–Pearson) is for the threshold that these non-members set. With fewer than ``fewest``
+    non-members above the threshold there is no figure, because they would not say where it is.
     """
     allowed = int(rate * len(nonmembers) + 1e-9)
-    if allowed < _FEWEST_FALSE_POSITIVES:
-        needed = round(_FEWEST_FALSE_POSITIVES / rate)
+    if allowed < fewest:
+        needed = round(fewest / rate)
         return Estimate(None, note=f"too few images: {len(nonmembers):,} of {needed:,} non-members")
     bar = np.partition(nonmembers, -allowed - 1)[-allowed - 1]  # ties with it are not above it
     return share(int((members > bar).sum()), len(members))

@@ -59,9 +59,9 @@ def train(
     device = accelerator(compute).device
     model.to(device)
     optimizer = make_optimizer(model, recipe)
-    steps_per_epoch = math.ceil(len(images) / recipe.batch_size)
-    batch_size = len(images) // steps_per_epoch  # equal batches: fewer images are left out than an epoch has steps
-    steps = recipe.epochs * steps_per_epoch
+    epoch_steps = steps_per_epoch(len(images), recipe)
+    batch_size = len(images) // epoch_steps  # equal batches: fewer images are left out than an epoch has steps
+    steps = recipe.epochs * epoch_steps
     fetch = _fetcher(images, device)
     state_file = work / "training.pt"
     step, losses, seconds = 0, [], 0.0
@@ -89,15 +89,15 @@ def train(
     model.train()
     with progress(description, steps, step) as advance:
         while step < steps:
-            epoch, batch = divmod(step, steps_per_epoch)
+            epoch, batch = divmod(step, epoch_steps)
             rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, batch_size, recipe)
             loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
             epoch_loss += loss
             step += 1
-            if batch == steps_per_epoch - 1:
-                losses.append(epoch_loss.item() / steps_per_epoch)
+            if batch == epoch_steps - 1:
+                losses.append(epoch_loss.item() / epoch_steps)
                 epoch_loss.zero_()
                 if not np.isfinite(losses[-1]):
                     raise MimiaError(
@@ -120,6 +120,15 @@ def train(
     )
     model.eval()
     return training
+
+
+def steps_per_epoch(images: int, recipe: Recipe) -> int:
+    """Count the steps in which a training sees each image once.
+
+    >>> steps_per_epoch(250, Recipe.model_validate({"preset": "mae-micro", "batch_size": 100}))
+    3
+    """
+    return math.ceil(images / recipe.batch_size)
 
 
 def train_and_save(

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import ValidationError
 
+from mimia.arrays import Bools, Indices
 from mimia.config import ComputeSettings, Settings
 from mimia.encoders.base import ModelSpec, Reconstructor, TargetSpace
 from mimia.encoders.beit import Beit, BeitArchitecture
@@ -16,7 +17,7 @@ from mimia.encoders.tokenizer import Tokenizer, fit_patch_tokenizer
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.masking import MaskKind
-from mimia.pretraining.loop import train_and_save
+from mimia.pretraining.loop import steps_per_epoch, train_and_save
 from mimia.recipes import Family, Recipe
 from mimia.seeds import derived_seed, torch_generator
 from mimia.splits import Split
@@ -104,19 +105,52 @@ def pretrained_shadows(
 
     Shadows of a BEiT need the target's tokenizer (`tokenizer_of`): cross-entropies of other tokens do not compare.
     """
-    shadows = len(split.membership)
+    return _on_halves("shadow", images, split.rows, split.membership, spec, recipe, compute, store, tokenizer)
+
+
+def pretrained_online(
+    images: ImageSet,
+    split: Split,
+    spec: ModelSpec,
+    recipe: Recipe,
+    members: int,
+    compute: ComputeSettings,
+    store: Store,
+    tokenizer: Tokenizer | None = None,
+) -> list[Path]:
+    """Pre-train the models of the online attacks, each on its own half of the images that are judged.
+
+    They have more images than the target, whose number is ``members``, and as many steps.
+    """
+    half = max(1, int(split.judged.sum()) // 2)
+    epochs = round(recipe.epochs * steps_per_epoch(members, recipe) / steps_per_epoch(half, recipe))
+    recipe = recipe.model_copy(update={"epochs": max(1, epochs)})
+    return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer)
+
+
+def _on_halves(
+    role: str,
+    images: ImageSet,
+    rows: Indices,
+    membership: Bools,
+    spec: ModelSpec,
+    recipe: Recipe,
+    compute: ComputeSettings,
+    store: Store,
+    tokenizer: Tokenizer | None,
+) -> list[Path]:
     return [
         pretrained(
-            images.take(split.training_rows(shadow)),
+            images.take(rows[seen]),
             spec,
             recipe,
-            derived_seed(recipe.seed, "shadow", shadow),
+            derived_seed(recipe.seed, role, number),
             compute,
             store,
-            f"shadow {shadow + 1} of {shadows}",
+            f"{role} {number + 1} of {len(membership)}",
             tokenizer,
         )
-        for shadow in range(shadows)
+        for number, seen in enumerate(membership)
     ]
 
 

@@ -3,7 +3,7 @@
 import html
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle, product
 from typing import Any
 
@@ -13,6 +13,7 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
+from mimia.evaluation.estimate import Estimate
 from mimia.evaluation.evaluate import Evaluation
 from mimia.report.schema import Histogram, Model
 
@@ -75,6 +76,23 @@ def histogram_figure(histogram: Histogram) -> str:
     axes.set_ylim(0, axes.get_ylim()[1] * _HEADROOM)
     axes.legend(frameon=False, loc="upper center", ncols=3, **_LEGEND)
     return _svg(figure, f"Distribution of {histogram.quantity}")
+
+
+def curve_figure(curves: Mapping[str, Sequence[tuple[int, Estimate]]], x: str, y: str) -> str:
+    """Draw figures with their intervals against a number that doubles."""
+    figure, axes = _figure(x, y)
+    for (name, points), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
+        known = [(at, each.value, each.low or 0.0, each.high or 0.0) for at, each in points if each.value is not None]
+        if known:
+            at, values, low, high = zip(*known, strict=True)
+            axes.plot(at, values, color=colour, marker="o", markersize=4, linewidth=2, label=name)
+            axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_xscale("log", base=2)
+    ticks = sorted({at for points in curves.values() for at, _ in points})
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    return _svg(figure, f"{y} against {x}")
 
 
 def training_figure(models: Sequence[Model]) -> str:

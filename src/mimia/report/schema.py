@@ -78,6 +78,13 @@ class Exhibit(_Frozen):
     error: str
 
 
+class NotRun(_Frozen):
+    """An attack that was not run, and why."""
+
+    attack: str
+    reason: str
+
+
 class Run(_Frozen):
     """What every run records.
 
@@ -96,7 +103,7 @@ class Run(_Frozen):
         left_out: Images that could not be used.
         split: Fingerprint of the split.
         masks: Fingerprint of the masks.
-        attacks_not_run: Attacks that the settings leave out.
+        attacks_not_run: Attacks that were not run, each with its reason.
         histograms: Distributions of the attacks' scores.
         gallery: Images as the target sees them.
         versions: Versions of the packages.
@@ -118,7 +125,7 @@ class Run(_Frozen):
     left_out: tuple[LeftOut, ...]
     split: str
     masks: str
-    attacks_not_run: tuple[str, ...]
+    attacks_not_run: tuple[NotRun, ...]
     histograms: tuple[Histogram, ...]
     gallery: tuple[Exhibit, ...]
     versions: dict[str, str]

@@ -1,0 +1,118 @@
+"""Which attacks a run can make, and why it cannot make the others."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from mimia.attacks.base import Attack, Needs
+from mimia.attacks.registry import ATTACKS, make_attack
+from mimia.errors import MimiaError
+from mimia.signals.base import ACCESS_LEVELS, AccessLevel
+from mimia.signals.registry import KINDS
+
+ALL = "all"
+DEFAULTS: dict[AccessLevel, tuple[str, ...]] = {
+    "decoder": ("threshold", "calibrated", "ensemble"),
+    "encoder": ("threshold", "calibrated", "ensemble-encoder"),
+    "embeddings": ("similarity", "similarity-calibrated", "ensemble-embeddings"),
+}
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a run has to give to attacks.
+
+    Attributes:
+        access: Access level to the target.
+        shadows: Number of shadow models.
+        online: Number of models that are trained on halves of the images that are judged.
+    """
+
+    access: AccessLevel
+    shadows: int
+    online: int
+
+
+def access_of(needs: Needs) -> AccessLevel:
+    """Give the lowest access level at which all signals can be had.
+
+    >>> access_of(Needs(signals=("similarities", "distances"), shadows=2))
+    'encoder'
+    """
+    return max((KINDS[kind].access for kind in needs.signals), key=ACCESS_LEVELS.index)
+
+
+def obstacle(name: str, needs: Needs, offer: Offer) -> str | None:
+    """Say why an attack cannot be run, in one sentence, or None if it can."""
+    access = access_of(needs)
+    if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(offer.access):
+        return f"The attack {name!r} needs the target's {access}, and this run has the {offer.access} alone."
+    if needs.online and offer.online < needs.shadows:
+        return (
+            f"The attack {name!r} needs {needs.shadows} models that are trained on halves of the images in question "
+            f"and has {offer.online}: set shadows.online to {needs.shadows} or more."
+        )
+    if not needs.online and offer.shadows < needs.shadows:
+        return (
+            f"The attack {name!r} needs {needs.shadows} shadow models and has {offer.shadows}: raise shadows.count, or "
+            "leave the attack out of attacks.names."
+        )
+    return None
+
+
+def select(names: Sequence[str] | None, offer: Offer) -> tuple[dict[str, Attack], dict[str, str]]:
+    """Choose the attacks of a run.
+
+    Args:
+        names: As the settings have them: None for the defaults of the access level, ``all`` for each that can be run.
+        offer: What the run has.
+
+    Returns:
+        The attacks by name, and why each other one is not run.
+
+    Raises:
+        MimiaError: A name is unknown or stands twice, there is none, or an attack that is named cannot be run.
+    """
+    chosen: Iterable[str] = DEFAULTS[offer.access] if names is None else names
+    everything = tuple(chosen) == (ALL,)
+    attacks = {name: make_attack(name) for name in (ATTACKS if everything else chosen)}
+    if not attacks or (names is not None and len(attacks) != len(names) and not everything):
+        raise MimiaError(
+            f"attacks.names must have at least one attack, and each once: choose from {', '.join(ATTACKS)}, or {ALL!r}."
+        )
+    obstacles = {name: obstacle(name, attack.needs, offer) for name, attack in attacks.items()}
+    refused = {name: reason for name, reason in obstacles.items() if reason is not None}
+    if refused and not everything:
+        raise MimiaError(next(iter(refused.values())))
+    not_run = {name: refused.get(name, "It was not asked for.") for name in ATTACKS if name not in attacks} | refused
+    return {name: attack for name, attack in attacks.items() if name not in refused}, not_run
+
+
+def overview() -> list[dict[str, str]]:
+    """Tell what each attack needs, a row an attack.
+
+    >>> overview()[0]["access"]
+    'encoder'
+    """
+    rows = []
+    for name in ATTACKS:
+        attack = make_attack(name)
+        needs = attack.needs
+        rows.append(
+            {
+                "attack": name,
+                "access": access_of(needs),
+                "shadows": f"{needs.shadows}{' online' if needs.online else ''}",
+                "known non-members": "yes" if needs.known else "no",
+                "signals": ", ".join(needs.signals),
+                "paper": attack.paper,
+            }
+        )
+    return rows
+
+
+def signals_overview() -> list[dict[str, str]]:
+    """Tell what each kind of signals is and takes, a row a kind."""
+    return [
+        {"signals": name, "access": kind.access, "asks of an image": kind.asks, "are": kind.summary}
+        for name, kind in KINDS.items()
+    ]

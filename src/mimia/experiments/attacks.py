@@ -1,0 +1,108 @@
+"""All attacks on equal terms: the same targets, images and shadows, at each access level."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mimia.attacks.registry import ATTACKS
+from mimia.attacks.selection import access_of
+from mimia.experiments.grid import Cell, Experiment, Profile
+
+Tree = dict[str, Any]
+
+_CIFAR = "cifar10.parquet"
+_TARGETS: dict[Profile, dict[str, tuple[str, int, Tree]]] = {  # data, members, recipe
+    "smoke": {"digits": ("digits", 50, {"epochs": 200, "batch_size": 50})},
+    "mini": {
+        "overfit": (_CIFAR, 200, {"epochs": 600}),
+        "weak": (_CIFAR, 500, {"epochs": 240}),
+        "moderate": (_CIFAR, 1000, {"epochs": 300, "augmentation": "flip"}),
+        "guarded": (_CIFAR, 1000, {"epochs": 300, "augmentation": "crop"}),
+        "moderate-tinyimagenet": ("tinyimagenet32.parquet", 1000, {"epochs": 300, "augmentation": "flip"}),
+    },
+}
+_SIZES: dict[Profile, Tree] = {
+    "smoke": {"n_nonmembers": 500, "n_holdout": 40, "n_decoder": 100, "n_known": 60},
+    "mini": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
+}
+OF_DECODERS = {"distances", "surroundings", "gradients"}
+"""Kinds of signals that differ with the decoder."""
+_BUDGET = 4  # models of each sort
+_OF_EMBEDDINGS = {"similarities", "ratios", "views", "embeddings", "parts"}
+_BUDGETS: dict[Profile, tuple[str, Sequence[int], Sequence[int]]] = {  # target, masks, shadows
+    "smoke": ("digits", (1, 4), (2, 4)),
+    "mini": ("weak", (1, 4, 16, 64), (2, 4, 8, 16)),
+}
+_LEFT_OUT = "`lira-online` takes six online models, and four are the budget; `lira-online-pooled` does with four."
+_COMPARED = ("threshold", "calibrated", "ensemble")  # by budgets
+
+
+def cells(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give each target at two levels, and one target with growing budgets.
+
+    The levels are the target's own decoder (D1), and an encoder whose decoder is fitted here (D3); attacks that take no
+    decoder run once, with the encoder.
+    """
+    made = []
+    for target in _TARGETS[profile]:
+        common = _common(profile, target, data)
+        own = {"attacks": {"names": names_at("decoder")}, "shadows": {"count": _BUDGET, "online": _BUDGET}}
+        fitted = {
+            "attacks": {"names": names_at("encoder")},
+            "shadows": {"count": _BUDGET},
+            "decoder": {"source": "fitted"},
+        }
+        made.append(Cell(f"{target}-decoder", target, common | own, footnote=_LEFT_OUT))
+        made.append(Cell(f"{target}-encoder", target, common | fitted))
+    return made + _budgets(profile, data)
+
+
+def _budgets(profile: Profile, data: Path) -> list[Cell]:
+    target, masks, shadows = _BUDGETS[profile]
+    common = _common(profile, target, data) | {"attacks": {"names": _COMPARED}}
+    return [
+        *(
+            Cell(
+                f"{target}-masks-{count}",
+                target,
+                common | {"shadows": {"count": 2}, "signals": {"draws": count}},
+                varied=("masks", count),
+            )
+            for count in masks
+        ),
+        *(
+            Cell(f"{target}-shadows-{count}", target, common | {"shadows": {"count": count}}, varied=("shadows", count))
+            for count in shadows
+        ),
+    ]
+
+
+def _common(profile: Profile, target: str, data: Path) -> Tree:
+    source, members, recipe = _TARGETS[profile][target]
+    return {
+        "data": {"source": source if source == "digits" else str(data / source)},
+        "recipe": recipe,
+        "split": _SIZES[profile] | {"n_members": members},
+        "evaluation": {"fewest_false_positives": 5},  # 0.1 % of 5,000
+    }
+
+
+def names_at(level: str) -> list[str]:
+    """Name the attacks that are compared with the target's own decoder (``decoder``) or without (``encoder``).
+
+    >>> "gradient" in names_at("decoder"), "partcrop" in names_at("decoder"), "partcrop" in names_at("encoder")
+    (True, False, True)
+    """
+    needs = {name: make().needs for name, make in ATTACKS.items()}
+    if level == "decoder":
+        return [
+            name
+            for name, each in needs.items()
+            if OF_DECODERS & {*each.signals} and not _OF_EMBEDDINGS & {*each.signals} and each.shadows <= _BUDGET
+        ]
+    return [name for name, each in needs.items() if access_of(each) != "decoder" and not each.online]
+
+
+ATTACK_COMPARISON = Experiment(
+    "attacks", "every attack on targets from overfit to guarded, at each access level", cells
+)

@@ -1,0 +1,82 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm
+from sklearn.metrics import roc_auc_score
+from sklearn.mixture import GaussianMixture
+
+from mimia.arrays import Floats
+from mimia.attacks.mixture import Mixture
+from mimia.signals.base import Evidence, Shadows, Signals, play
+
+Make = Callable[..., Evidence]
+
+WIDTH = 6
+RIDGE = 1e-3  # is added to each variance of the standardised embeddings
+
+
+def clusters(images: int, seed: int) -> NDArray[np.float32]:
+    """Draw embeddings of two models around three centres, (2, images, width)."""
+    generator = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(0, 4, (3, WIDTH))
+    noise = generator.normal(size=(2, images, WIDTH)) * np.arange(1, 1 + WIDTH)
+    return (centres[generator.integers(0, 3, images)] + noise).astype(np.float32)
+
+
+def judged_and_known(make: Make) -> tuple[Evidence, Floats, Floats]:
+    """Make evidence, and give the target's embeddings of both sorts in units of the known ones."""
+    judged, known = clusters(20, 1), clusters(200, 2)
+    evidence = make({"embeddings": judged}, np.zeros((1, 20), dtype=bool), {"embeddings": known})
+    own = known[0].astype(np.float64)
+    scale = own.std(axis=0)
+    return evidence, (judged[0] - own.mean(axis=0)) / scale, (own - own.mean(axis=0)) / scale
+
+
+def test_with_one_component_it_is_the_log_density_of_independent_normals(evidence: Make) -> None:
+    given, judged, _ = judged_and_known(evidence)
+    expected = norm.logpdf(judged, 0, np.sqrt(1 + RIDGE)).sum(axis=1)
+    np.testing.assert_allclose(Mixture(components=1)._score(given), expected, rtol=1e-6)
+
+
+def test_score_is_the_log_likelihood_under_the_fitted_normals(evidence: Make) -> None:
+    given, judged, known = judged_and_known(evidence)
+    mixture = GaussianMixture(3, covariance_type="diag", reg_covar=RIDGE, random_state=0).fit(known)
+    parts = [
+        np.log(weight) + multivariate_normal(mean, np.diag(variances)).logpdf(judged)
+        for weight, mean, variances in zip(mixture.weights_, mixture.means_, mixture.covariances_, strict=True)
+    ]
+    np.testing.assert_allclose(Mixture(components=3)._score(given), logsumexp(parts, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_members_are_found_on_whichever_side_they_lie(factor: float) -> None:
+    generator = np.random.default_rng(0)
+    membership = np.zeros((3, 240), dtype=bool)
+    for shadow in range(3):
+        membership[shadow, generator.permutation(120)[:60]] = True
+    values = generator.normal(size=(3, 240, WIDTH)) * np.where(membership, factor, 1)[:, :, None]
+    ids = np.array([f"{number:03}" for number in range(240)])
+    everything = Shadows(Signals({"embeddings": values.astype(np.float32)}, ("a", "b", "c"), ids, "masks"), membership)
+    shadows, known = everything.of_images(np.arange(240) < 120), everything.of_images(np.arange(240) >= 120)
+    attack = Mixture(components=2).fit(shadows, known)
+    assert attack._sign == (1 if factor < 1 else -1)
+    assert roc_auc_score(membership[0, :120], attack._score(play(shadows, 0, known))) > 0.75
+
+
+def test_known_embeddings_that_are_all_the_same_or_few_are_no_obstacle(evidence: Make) -> None:
+    judged = clusters(5, 0)
+    for known in (np.ones((2, 30, WIDTH), np.float32), clusters(3, 1), clusters(3, 1).repeat(20, axis=1)):
+        given = evidence({"embeddings": judged}, np.zeros((1, 5), dtype=bool), {"embeddings": known})
+        assert np.isfinite(Mixture()._score(given)).all()
+
+
+def test_units_of_the_embedding_do_not_matter(evidence: Make) -> None:
+    judged, known = clusters(10, 1), clusters(100, 2)
+    outside = np.zeros((1, 10), dtype=bool)
+    expected = Mixture(3)._score(evidence({"embeddings": judged}, outside, {"embeddings": known}))
+    scale = np.float32(2.0) ** np.arange(-3, 3, dtype=np.float32)  # exact
+    scaled = evidence({"embeddings": judged * scale}, outside, {"embeddings": known * scale})
+    np.testing.assert_allclose(Mixture(3)._score(scaled), expected, rtol=1e-6)

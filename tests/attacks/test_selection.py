@@ -1,0 +1,66 @@
+import pytest
+
+from mimia.attacks.registry import ATTACKS, make_attack
+from mimia.attacks.selection import DEFAULTS, Offer, access_of, obstacle, overview, select, signals_overview
+from mimia.errors import MimiaError
+from mimia.signals.base import ACCESS_LEVELS, AccessLevel
+from mimia.signals.registry import KINDS
+
+EVERYTHING = Offer(access="decoder", shadows=8, online=8)
+
+
+@pytest.mark.parametrize("access", ACCESS_LEVELS)
+def test_defaults_of_a_level_can_be_run_there(access: AccessLevel) -> None:
+    attacks, not_run = select(None, Offer(access, shadows=2, online=0))
+    assert tuple(attacks) == DEFAULTS[access]
+    assert {*attacks} | {*not_run} == {*ATTACKS}
+    assert {*not_run.values()} == {"It was not asked for."}
+
+
+@pytest.mark.parametrize("access", ACCESS_LEVELS)
+@pytest.mark.parametrize(("shadows", "online"), [(1, 0), (2, 4), (8, 8)])
+def test_all_is_what_can_be_run_and_a_reason_for_each_other(access: AccessLevel, shadows: int, online: int) -> None:
+    offer = Offer(access, shadows, online)
+    attacks, not_run = select(("all",), offer)
+    assert sorted([*attacks, *not_run]) == sorted(ATTACKS)
+    for attack in attacks.values():
+        needs = attack.needs
+        assert ACCESS_LEVELS.index(access_of(needs)) <= ACCESS_LEVELS.index(access)
+        assert needs.shadows <= (online if needs.online else shadows)
+    for name, reason in not_run.items():
+        assert name in reason
+        assert any(what in reason for what in ("shadow models", "halves of the images", f"has the {access} alone"))
+
+
+def test_everything_is_run_where_nothing_lacks() -> None:
+    attacks, not_run = select(("all",), EVERYTHING)
+    assert [*attacks] == [*ATTACKS]
+    assert not_run == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "offer", "mending"),
+    [
+        ("gradient", Offer("encoder", 4, 4), "needs the target's decoder, and this run has the encoder alone"),
+        ("threshold", Offer("embeddings", 4, 4), "needs the target's encoder, and this run has the embeddings alone"),
+        ("calibrated", Offer("decoder", 1, 4), "raise shadows.count"),
+        ("lira-online", Offer("decoder", 4, 4), "set shadows.online to 6 or more"),
+    ],
+)
+def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, offer: Offer, mending: str) -> None:
+    with pytest.raises(MimiaError, match=f"{name}.*{mending}"):
+        select((name,), offer)
+    assert obstacle(name, make_attack(name).needs, EVERYTHING) is None
+
+
+@pytest.mark.parametrize("names", [(), ("threshold", "threshold"), ("all", "threshold")])
+def test_none_twice_and_all_with_others_are_refused(names: tuple[str, ...]) -> None:
+    with pytest.raises(MimiaError, match=r"at least one attack, and each once|no attack 'all'"):
+        select(names, EVERYTHING)
+
+
+def test_overviews_have_a_row_for_each_attack_and_each_kind() -> None:
+    assert [row["attack"] for row in overview()] == [*ATTACKS]
+    assert all(all(row.values()) for row in overview())
+    assert [row["signals"] for row in signals_overview()] == [*KINDS]
+    assert all(all(row.values()) for row in signals_overview())

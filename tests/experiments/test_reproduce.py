@@ -1,0 +1,130 @@
+"""The smallest profile, from the declared grid to tables and figures."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mimia.attacks.registry import ATTACKS
+from mimia.config import EvaluationSettings
+from mimia.errors import MimiaError
+from mimia.evaluation.evaluate import evaluate
+from mimia.experiments import runner
+from mimia.experiments.attacks import ATTACK_COMPARISON, cells, names_at
+from mimia.experiments.grid import Cell, Experiment
+from mimia.experiments.render import render
+from mimia.experiments.results import read_result, thinned
+from mimia.experiments.runner import reproduce
+
+NO_DATA = Path("nowhere")
+COMPUTE: dict[str, Any] = {"compute": {"device": "cpu", "threads": 1}}
+
+
+def quiet(_: str) -> None:
+    """Say nothing."""
+
+
+def run(results: Path, store: Path, only: str | None = None, say: Any = quiet) -> Mapping[str, str]:
+    return reproduce("attacks", "smoke", NO_DATA, results, COMPUTE | {"store": str(store)}, say, only)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def results(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    assert run(folder, store) == {}
+    return folder
+
+
+def test_every_cell_has_a_result_and_every_attack_a_place(results: Path) -> None:
+    found = {path.stem: read_result(path) for path in (results / "smoke" / "attacks").glob("*.json")}
+    assert {*found} == {cell.name for cell in cells("smoke", NO_DATA)}
+    evaluated = {each.attack for result in found.values() for each in result.report.evaluations}
+    assert evaluated == {*ATTACKS} - {"lira-online"}
+    assert "lira-online" in found["digits-decoder"].footnote
+    for result in found.values():
+        assert {*result.sets} == {each.attack for each in result.report.evaluations}
+        assert all(each.tpr_at_1_percent.value is not None for each in result.report.evaluations)
+
+
+def test_results_hold_no_path_of_a_machine(results: Path, store: Path) -> None:
+    for path in (results / "smoke" / "attacks").glob("*.json"):
+        text = path.read_text()
+        assert str(store) not in text
+        assert str(Path.home()) not in text
+        assert json.loads(text)["settings"]["data"] == {"source": "digits"}
+
+
+def test_what_is_there_is_not_computed_again(results: Path, store: Path) -> None:
+    said: list[str] = []
+    before = {path: path.stat().st_mtime_ns for path in results.rglob("*.json")}
+    run(results, store, say=said.append)
+    assert {path: path.stat().st_mtime_ns for path in results.rglob("*.json")} == before
+    assert all(line.endswith(": there") for line in said)
+
+
+def test_tables_and_figures_are_rendered_from_results_alone(results: Path, tmp_path: Path) -> None:
+    written = render(results / "smoke" / "attacks", tmp_path / "first")
+    again = render(results / "smoke" / "attacks", tmp_path / "second")
+    assert [path.name for path in written] == ["digits.md", "digits.svg", "masks.svg", "shadows.svg"]
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
+    table = (tmp_path / "first" / "digits.md").read_text()
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(names_at("decoder")) + len(names_at("encoder"))
+    assert {(row[0].strip("| `"), row[1]) for row in rows} >= {
+        ("threshold", "D1"),
+        ("threshold", "D3"),
+        ("encodermi-v", "embeddings"),
+        ("partcrop", "encoder"),
+        ("gradient", "D1"),
+    }
+    areas = [float(row[2].split()[0]) for row in rows]
+    assert areas == sorted(areas, reverse=True)
+
+
+def test_cell_that_fails_is_reported_and_stops_no_other(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = next(cell for cell in cells("smoke", NO_DATA) if cell.name == "digits-masks-1")
+    bad = Cell("bad", "nothing", {**good.settings, "data": {"source": str(tmp_path / "missing.parquet")}})
+    changed = replace(good, settings={**good.settings, "signals": {"draws": 2}})
+    for second in (good, changed):
+        both = [bad, second]
+        monkeypatch.setitem(runner.EXPERIMENTS, "attacks", Experiment("attacks", "", lambda *_, both=both: both))
+        failures = run(tmp_path, store)
+        assert {*failures} == {"bad"}
+        assert "missing.parquet" in failures["bad"]
+        found = read_result(tmp_path / "smoke" / "attacks" / "digits-masks-1.json")
+        assert found.settings["signals"] == second.settings["signals"]  # another declaration is run anew
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "message"),
+    [("figure-0", None, "no experiment 'figure-0': choose from attacks"), ("attacks", "huge", "begins with 'huge'")],
+)
+def test_unknown_experiment_or_cell_is_refused(name: str, only: str | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(MimiaError, match=message):
+        reproduce(name, "smoke", NO_DATA, tmp_path, {}, quiet, only)
+    assert ATTACK_COMPARISON.name == "attacks"
+
+
+def test_thinned_curve_keeps_what_low_rates_show() -> None:
+    generator = np.random.default_rng(0)
+    members = np.arange(6000) < 1000
+    full = evaluate("any", generator.normal(size=6000) + 2 * members, members, EvaluationSettings(resamples=10))
+    fewer = thinned(full)
+    assert len(fewer.false_rate) < 250 < len(full.false_rate)
+    for rate in (0.001, 0.01, 1.0):
+        highest = [
+            max(true for false, true in zip(each.false_rate, each.true_rate, strict=True) if false <= rate + 1e-9)
+            for each in (full, fewer)
+        ]
+        assert highest[0] == pytest.approx(highest[1], abs=1e-6)

@@ -1,0 +1,66 @@
+"""Models of each family at the size of the digits, and images for them."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from mimia.arrays import content_id
+from mimia.config import ComputeSettings, SignalSettings
+from mimia.encoders.beit import Beit
+from mimia.encoders.checkpoints import native
+from mimia.encoders.families import architecture_for, build
+from mimia.encoders.tokenizer import PatchTokenizer
+from mimia.images.imageset import ImageSet
+from mimia.images.load import load_images
+from mimia.pretraining.models import spec_for
+from mimia.recipes import Recipe
+from mimia.signals.kinds import Asking, Subject
+from mimia.store import Store
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
+    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
+
+
+@pytest.fixture(scope="session")
+def coloured(digits: ImageSet) -> ImageSet:
+    """Images of three digits, one a channel."""
+    pixels = np.concatenate([digits.pixels[start : start + 200] for start in (0, 200, 400)], axis=1)
+    return ImageSet(pixels, np.array([content_id(image) for image in pixels]), digits.names[:200])
+
+
+@pytest.fixture(scope="session")
+def ask(
+    tmp_path_factory: pytest.TempPathFactory, digits: ImageSet, coloured: ImageSet
+) -> Callable[..., tuple[Subject, Asking, ImageSet]]:
+    """Give a model of a family that was not trained, how it is asked, and images for it.
+
+    No two of its parameters are alike, so that none can stand in for another.
+    """
+    home = tmp_path_factory.mktemp("models")
+    compute = ComputeSettings(device="cpu", threads=1)
+
+    def ask(
+        family: str, channels: int = 1, seed: int = 0, patch_size: int | None = None
+    ) -> tuple[Subject, Asking, ImageSet]:
+        images = digits if channels == 1 else coloured
+        changes = {} if patch_size is None else {"patch_size": patch_size}
+        recipe = Recipe.model_validate({"preset": f"{family}-nano"} | changes)
+        spec = spec_for(images, recipe)
+        checkpoint = home / f"{family}-{channels}-{seed}-{recipe.patch_size}"
+        if not checkpoint.exists():
+            generator = torch.Generator().manual_seed(seed)
+            model = build(spec, architecture_for(recipe, spec), generator)
+            with torch.no_grad():
+                for value in model.parameters():
+                    value.add_(0.05 * torch.randn(value.shape, generator=generator))
+            if isinstance(model, Beit) and isinstance(model.tokenizer, PatchTokenizer):
+                model.tokenizer.codebook.normal_(generator=generator)
+            native.save(checkpoint, model)
+        settings = SignalSettings(draws=4, seed=1, batch_size=32)
+        return Subject("target", checkpoint, compute), Asking(settings, recipe, compute, spec), images
+
+    return ask

@@ -1,0 +1,93 @@
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_pre_hook
+
+from mimia.encoders.base import Reconstructor
+from mimia.images.imageset import ImageSet
+from mimia.signals.gradients import Gradients, gradient_norms
+from mimia.signals.kinds import Asking, Subject
+
+Ask = Callable[..., tuple[Subject, Asking, ImageSet]]
+every_family = pytest.mark.parametrize("family", ["mae", "simmim", "swin", "beit"])
+
+
+def slow_norm(model: Reconstructor, image: Tensor, masks: Tensor) -> float:
+    """Norm by the ordinary backward pass, of a batch of one image: (C, H, W), (K, L)."""
+    trained = [value for value in model.parameters() if value.requires_grad]
+    gradients = torch.autograd.grad(model.loss(image[None], masks[None]), trained, materialize_grads=True)
+    return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+
+
+@every_family
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("draws", [2, 12])  # one mask, and three
+def test_norm_is_that_of_the_gradient_of_a_batch_of_one(ask: Ask, family: str, channels: int, draws: int) -> None:
+    subject, asking, images = ask(family, channels)
+    asking = replace(asking, settings=asking.settings.model_copy(update={"draws": draws}))
+    rows = np.arange(4)
+    found = Gradients().measure(subject, images.pixels[rows], images.ids[rows], asking)
+    masks = torch.from_numpy(subject.model.spec.scoring_masks(images.ids[rows], max(1, draws // 4), seed=1))
+    pixels = torch.from_numpy(images.pixels[rows])
+    expected = [slow_norm(subject.model, *each) for each in zip(pixels, masks, strict=True)]
+    assert found.shape == (4, 1)
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-3)
+
+
+@every_family
+def test_frozen_weights_do_not_count(ask: Ask, family: str) -> None:
+    subject, _, images = ask(family)
+    pixels = torch.from_numpy(images.pixels[np.arange(3)])
+    masks = torch.from_numpy(subject.model.spec.scoring_masks(images.ids[:3], 2, seed=0))
+    whole = gradient_norms(subject.model, pixels, masks)
+    for number, value in enumerate(subject.model.parameters()):
+        value.requires_grad_(value.requires_grad and number % 2 == 0)
+    found = gradient_norms(subject.model, pixels, masks)
+    expected = [slow_norm(subject.model, *each) for each in zip(pixels, masks, strict=True)]
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-3)
+    assert bool((found < whole).all())
+
+
+@contextmanager
+def normalisations() -> Iterator[list[int]]:
+    """Count the calls of layers that every family has."""
+    count = [0]
+
+    def hook(module: nn.Module, _: object) -> None:
+        count[0] += isinstance(module, nn.LayerNorm)
+
+    handle = register_module_forward_pre_hook(hook)
+    try:
+        yield count
+    finally:
+        handle.remove()
+
+
+@every_family
+def test_gradients_of_few_images_are_in_memory_at_once(ask: Ask, family: str) -> None:
+    subject, _, images = ask(family)
+    pixels = torch.from_numpy(images.pixels[np.arange(5)])
+    masks = torch.from_numpy(subject.model.spec.scoring_masks(images.ids[:5], 1, seed=0))
+    with normalisations() as once:
+        expected = gradient_norms(subject.model, pixels, masks)
+    size = sum(value.numel() for value in subject.model.parameters() if value.requires_grad)
+    for held, passes in ((0, 5), (2 * size, 3)):
+        with normalisations() as count:
+            found = gradient_norms(subject.model, pixels, masks, held)
+        assert count[0] == passes * once[0]
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_asking_for_a_gradient_leaves_the_weights_as_they_are(ask: Ask) -> None:
+    subject, asking, images = ask("mae")
+    before = {name: value.clone() for name, value in subject.model.state_dict().items()}
+    Gradients().measure(subject, images.pixels[np.arange(3)], images.ids[:3], asking)
+    for name, value in subject.model.state_dict().items():
+        assert torch.equal(value, before[name])
+    assert all(value.grad is None for value in subject.model.parameters())
