@@ -129,7 +129,8 @@ def value_of(estimate: Estimate | None) -> float:
 
 def test_report_says_who_is_who(leak: AuditResult, digits: ImageSet, shared: Path) -> None:
     run = leak.report.run
-    assert run.counts == {"members": 100, "non-members": 1000, "images of shadows": 200, "holdout": 150}
+    parts = {"members": 100, "non-members": 1000, "images of shadows": 200, "holdout": 150, "known non-members": 50}
+    assert run.counts == parts
     assert [len(column(leak, "id", role)) for role in ("member", "nonmember", "holdout")] == [100, 1000, 150]
     assert len(set(leak.scores["id"])) == 1250
     settings = settings_of(shared, split=SIDES).split

@@ -27,8 +27,7 @@ def test_all_is_what_can_be_run_and_a_reason_for_each_other(access: AccessLevel,
         needs = attack.needs
         assert ACCESS_LEVELS.index(access_of(needs)) <= ACCESS_LEVELS.index(access)
         assert needs.shadows <= (online if needs.online else shadows)
-    for name, reason in not_run.items():
-        assert name in reason
+    for reason in not_run.values():
         assert any(what in reason for what in ("shadow models", "halves of the images", f"has the {access} alone"))
 
 
@@ -50,7 +49,7 @@ def test_everything_is_run_where_nothing_lacks() -> None:
 def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, offer: Offer, mending: str) -> None:
     with pytest.raises(MimiaError, match=f"{name}.*{mending}"):
         select((name,), offer)
-    assert obstacle(name, make_attack(name).needs, EVERYTHING) is None
+    assert obstacle(make_attack(name).needs, EVERYTHING) is None
 
 
 @pytest.mark.parametrize("names", [(), ("threshold", "threshold"), ("all", "threshold")])

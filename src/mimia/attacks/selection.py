@@ -41,21 +41,22 @@ def access_of(needs: Needs) -> AccessLevel:
     return max((KINDS[kind].access for kind in needs.signals), key=ACCESS_LEVELS.index)
 
 
-def obstacle(name: str, needs: Needs, offer: Offer) -> str | None:
-    """Say why an attack cannot be run, in one sentence, or None if it can."""
+def obstacle(needs: Needs, offer: Offer) -> str | None:
+    """Say what an attack lacks, or None if it can be run.
+
+    >>> obstacle(Needs(signals=("distances",), shadows=2), Offer("decoder", shadows=1, online=0))
+    'needs 2 shadow models and has 1: raise shadows.count'
+    """
     access = access_of(needs)
     if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(offer.access):
-        return f"The attack {name!r} needs the target's {access}, and this run has the {offer.access} alone."
+        return f"needs the target's {access}, and this run has the {offer.access} alone"
     if needs.online and offer.online < needs.shadows:
         return (
-            f"The attack {name!r} needs {needs.shadows} models that are trained on halves of the images in question "
-            f"and has {offer.online}: set shadows.online to {needs.shadows} or more."
+            f"needs {needs.shadows} models that are trained on halves of the images in question and has "
+            f"{offer.online}: set shadows.online to {needs.shadows} or more"
         )
     if not needs.online and offer.shadows < needs.shadows:
-        return (
-            f"The attack {name!r} needs {needs.shadows} shadow models and has {offer.shadows}: raise shadows.count, or "
-            "leave the attack out of attacks.names."
-        )
+        return f"needs {needs.shadows} shadow models and has {offer.shadows}: raise shadows.count"
     return None
 
 
@@ -79,11 +80,13 @@ def select(names: Sequence[str] | None, offer: Offer) -> tuple[dict[str, Attack]
         raise MimiaError(
             f"attacks.names must have at least one attack, and each once: choose from {', '.join(ATTACKS)}, or {ALL!r}."
         )
-    obstacles = {name: obstacle(name, attack.needs, offer) for name, attack in attacks.items()}
+    obstacles = {name: obstacle(attack.needs, offer) for name, attack in attacks.items()}
     refused = {name: reason for name, reason in obstacles.items() if reason is not None}
     if refused and not everything:
-        raise MimiaError(next(iter(refused.values())))
-    not_run = {name: refused.get(name, "It was not asked for.") for name in ATTACKS if name not in attacks} | refused
+        name, lack = next(iter(refused.items()))
+        raise MimiaError(f"The attack {name!r} {lack}, or leave it out of attacks.names (--attacks).")
+    not_run = {name: "It was not asked for." for name in ATTACKS if name not in attacks}
+    not_run |= {name: f"It {lack}." for name, lack in refused.items()}
     return {name: attack for name, attack in attacks.items() if name not in refused}, not_run
 
 

@@ -25,6 +25,7 @@ _SIZES: dict[Profile, Tree] = {
     "smoke": {"n_nonmembers": 500, "n_holdout": 40, "n_decoder": 100, "n_known": 60},
     "mini": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
 }
+_DRAWS: dict[Profile, int] = {"smoke": 4, "mini": 16}
 OF_DECODERS = {"distances", "surroundings", "gradients"}
 """Kinds of signals that differ with the decoder."""
 _BUDGET = 4  # models of each sort
@@ -83,6 +84,7 @@ def _common(profile: Profile, target: str, data: Path) -> Tree:
         "data": {"source": source if source == "digits" else str(data / source)},
         "recipe": recipe,
         "split": _SIZES[profile] | {"n_members": members},
+        "signals": {"draws": _DRAWS[profile]},
         "evaluation": {"fewest_false_positives": 5},  # 0.1 % of 5,000
     }
 

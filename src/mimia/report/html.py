@@ -9,6 +9,7 @@ from mimia.evaluation.evaluate import Evaluation
 from mimia.report.figures import histogram_figure, roc_figure, training_figure
 from mimia.report.schema import AuditReport, Histogram, InferenceReport, Run
 
+_HISTOGRAMS = 4  # that are shown without a click
 _ACCENTS = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"}
 
 
@@ -22,6 +23,7 @@ def render(report: AuditReport | InferenceReport) -> str:
         "run": report.run,
         "accent": _ACCENTS[report.verdict.kind],
         "histograms": [histogram_figure(histogram) for histogram in report.run.histograms],
+        "most": _HISTOGRAMS,
         "captions": [_caption(histogram) for histogram in report.run.histograms],
         "training": _training(report.run),
     }
