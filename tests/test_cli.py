@@ -238,7 +238,7 @@ def test_doctor_finds_nothing_or_ends_with_an_error(mimia: Run) -> None:
         ("audit --target checkpoint --members large --nonmembers large", "takes images of 8×8 .* have 16×16: pass"),
         ("audit --target checkpoint --members dots --nonmembers others", "0099.png is too small: 1×1 pixels"),
         ("audit --recipe none", "no recipe 'none': choose one of mae-nano"),
-        ("audit --set 'attacks.names=[\"guess\"]'", "no attack 'guess': choose from threshold, calibrated"),
+        ("audit --set 'attacks.names=[\"guess\"]'", "no attack 'guess': `mimia attacks` lists"),
         ("audit --set recipe.epochs", "--set takes KEY=VALUE, .* and got 'recipe.epochs'"),
         ("audit --set recipe.epoch=3", r"There is no setting recipe\.epoch: `mimia init` writes"),
         ("audit --set recipe=3", r"recipe=3 gives one value to a table of settings: name a key, recipe\.KEY"),

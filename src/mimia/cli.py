@@ -3,19 +3,14 @@
 What is heavy is imported where it is used, so that ``mimia --help`` answers at once.
 """
 
-import json
-import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from mimia.cli_input import names_of, profile_of, run_directory, settings_of, writable
 from mimia.errors import MimiaError
-
-if TYPE_CHECKING:
-    from mimia.config import Settings
-    from mimia.experiments.grid import Profile
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
@@ -76,7 +71,7 @@ def audit(
     set_: Set = None,
 ) -> None:
     """Audit a model whose members are known; without arguments, one that is trained here on the built-in digits."""
-    settings = _settings(
+    settings = settings_of(
         config,
         set_,
         {
@@ -96,14 +91,14 @@ def audit(
             "recipe.epochs": epochs,
             "recipe.seed": seed,
             "shadows.count": shadows,
-            "attacks.names": _names(attacks),
+            "attacks.names": names_of(attacks),
             "compute.device": device,
         },
     )
     from mimia.audit import audit as run_audit
     from mimia.report.files import write_run
 
-    directory = _run_directory("audit", settings)
+    directory = run_directory("audit", settings)
     result = run_audit(settings)
     page = write_run(directory, result.report, result.scores)
     verdict = result.report.verdict
@@ -135,7 +130,7 @@ def infer(
     set_: Set = None,
 ) -> None:
     """Find members among images of unknown membership: p-values, a list with bounded false discoveries, a verdict."""
-    settings = _settings(
+    settings = settings_of(
         config,
         set_,
         {
@@ -149,7 +144,7 @@ def infer(
             "recipe.preset": recipe,
             "recipe.epochs": epochs,
             "shadows.count": shadows,
-            "attacks.names": _names(attacks),
+            "attacks.names": names_of(attacks),
             "evaluation.false_discovery_rate": rate,
             "compute.device": device,
         },
@@ -157,7 +152,7 @@ def infer(
     from mimia.infer import infer as run_infer
     from mimia.report.files import write_run
 
-    directory = _run_directory("infer", settings, candidates)
+    directory = run_directory("infer", settings, candidates)
     result = run_infer(settings, candidates)
     page = write_run(directory, result.report, result.scores)
     verdict = result.report.verdict
@@ -182,7 +177,7 @@ def pretrain(
     set_: Set = None,
 ) -> None:
     """Pre-train a masked autoencoder and write its checkpoint, with the list of its training images."""
-    settings = _settings(
+    settings = settings_of(
         config,
         set_,
         {
@@ -198,7 +193,7 @@ def pretrain(
     )
     from mimia.pretraining.command import pretrain as run_pretrain
 
-    typer.echo(run_pretrain(settings, _writable(out)).resolve())
+    typer.echo(run_pretrain(settings, writable(out)).resolve())
 
 
 @app.command()
@@ -209,7 +204,7 @@ def export(
     """Write a checkpoint as a directory that transformers' ViTMAEForPreTraining opens."""
     from mimia.encoders.checkpoints.transformers import export as run_export
 
-    run_export(checkpoint, _writable(destination))
+    run_export(checkpoint, writable(destination))
     typer.echo(destination.resolve())
 
 
@@ -223,7 +218,7 @@ def inspect(
     set_: Set = None,
 ) -> None:
     """Say what a checkpoint is, whoever trained it, and what can be audited with it."""
-    settings = _settings(config, set_, {"checkpoint.target_space": target_space})
+    settings = settings_of(config, set_, {"checkpoint.target_space": target_space})
     from mimia.attacks.registry import ATTACKS
     from mimia.attacks.selection import access_of
     from mimia.encoders.checkpoints.inspect import describe
@@ -273,15 +268,15 @@ def reproduce(
     common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads}}
     failures = run_experiment(
         experiment,
-        _profile(profile),
+        profile_of(profile),
         data,
-        _writable(results),
+        writable(results),
         common | ({"store": store} if store else {}),
         typer.echo,
         only,
     )
     if pages is not None:
-        for path in render(results / profile / experiment, _writable(pages)):
+        for path in render(results / profile / experiment, writable(pages)):
             typer.echo(path)
     if failures:
         raise typer.Exit(1)
@@ -305,8 +300,8 @@ def init(
 
     if path.exists() and not force:
         raise MimiaError(f"{path} exists: pass another name, or --force to replace it.")
-    _writable(path.parent).mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(_settings(None, None, {})), encoding="utf-8")
+    writable(path.parent).mkdir(parents=True, exist_ok=True)
+    path.write_text(to_toml(settings_of(None, None, {})), encoding="utf-8")
     typer.echo(f"Wrote {path}: edit it, then run `mimia audit --config {path}`.")
 
 
@@ -316,7 +311,7 @@ def doctor(store: StoreOption = None) -> None:
     from mimia.doctor import examine
 
     healthy = True
-    for check in examine(_settings(None, None, {"store": store})):
+    for check in examine(settings_of(None, None, {"store": store})):
         healthy &= check.good
         typer.echo(f"{'ok' if check.good else '!!':<4}{check.name:<14}{check.finding}")
     if not healthy:
@@ -340,65 +335,3 @@ def main() -> None:
         if ended.code == _INTERRUPTED:
             typer.secho("\nInterrupted: the same command goes on where it stopped.", err=True)
         raise
-
-
-def _settings(config: Path | None, assignments: list[str] | None, flags: dict[str, Any]) -> "Settings":
-    """Put together a file, ``--set`` assignments and named flags; the later win."""
-    from mimia.config import read_settings
-
-    values: dict[str, Any] = {}
-    pairs = [_assignment(text) for text in assignments or []]
-    for key, value in [*pairs, *((key, value) for key, value in flags.items() if value is not None)]:
-        *tables, name = key.split(".")
-        table = values
-        for part in tables:
-            table = table.setdefault(part, {})
-            if not isinstance(table, dict):
-                raise MimiaError(
-                    f"--set {part}={table} gives one value to a table of settings: name a key, {part}.KEY."
-                )
-        table[name] = value
-    return read_settings(config, values)
-
-
-def _profile(text: str) -> "Profile":
-    from typing import get_args
-
-    from mimia.experiments.grid import Profile
-
-    profiles: dict[str, Profile] = {name: name for name in get_args(Profile)}
-    if text not in profiles:
-        raise MimiaError(f"There is no profile {text!r}: choose from {', '.join(profiles)}.")
-    return profiles[text]
-
-
-def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def _assignment(text: str) -> tuple[str, Any]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise MimiaError(f"--set takes KEY=VALUE, as in recipe.epochs=800, and got {text!r}.")
-    try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
-        return key, value
-
-
-def _run_directory(kind: str, settings: "Settings", *parts: str) -> Path:
-    """Give the directory of a run: equal settings share one."""
-    from mimia.arrays import fingerprint
-
-    if settings.out is not None:
-        return _writable(settings.out)
-    deciding = settings.model_dump(mode="json", exclude={"store", "out"})
-    return _writable(Path("mimia-runs")) / f"{kind}-{fingerprint({'settings': deciding, 'parts': parts})[:10]}"
-
-
-def _writable(directory: Path) -> Path:
-    """Refuse, before hours of work, a directory that cannot be made or written."""
-    nearest = next(path for path in (directory, *directory.absolute().parents) if path.exists())
-    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-        raise MimiaError(f"{directory} cannot be written ({nearest} is a file or write-protected): name another.")
-    return directory

@@ -521,8 +521,8 @@ def test_hyper_parameters_are_shown() -> None:
     assert repr(Power(0.5)) == "Power(exponent=0.5, kind='mean')"
 
 
-def test_unknown_attack_is_refused_with_the_names_of_those_there_are() -> None:
-    with pytest.raises(MimiaError, match=f"no attack 'guess': choose from {', '.join(ATTACKS)}"):
+def test_unknown_attack_is_refused() -> None:
+    with pytest.raises(MimiaError, match="no attack 'guess': `mimia attacks` lists"):
         make_attack("guess")
 
 

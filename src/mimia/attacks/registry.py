@@ -56,7 +56,7 @@ def make_attack(name: str) -> Attack:
         MimiaError: There is none of this name.
     """
     if name not in ATTACKS:
-        raise MimiaError(f"There is no attack {name!r}: choose from {', '.join(ATTACKS)}.")
+        raise MimiaError(f"There is no attack {name!r}: `mimia attacks` lists those there are.")
     attack = ATTACKS[name]()
     attack.name = name
     return attack

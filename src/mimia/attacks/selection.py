@@ -49,7 +49,7 @@ def obstacle(needs: Needs, offer: Offer) -> str | None:
     """
     access = access_of(needs)
     if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(offer.access):
-        return f"needs the target's {access}, and this run has the {offer.access} alone"
+        return f"needs the target's {access}, and this run has the {offer.access} alone: give a target with it"
     if needs.online and offer.online < needs.shadows:
         return (
             f"needs {needs.shadows} models that are trained on halves of the images in question and has "
@@ -78,7 +78,8 @@ def select(names: Sequence[str] | None, offer: Offer) -> tuple[dict[str, Attack]
     attacks = {name: make_attack(name) for name in (ATTACKS if everything else chosen)}
     if not attacks or (names is not None and len(attacks) != len(names) and not everything):
         raise MimiaError(
-            f"attacks.names must have at least one attack, and each once: choose from {', '.join(ATTACKS)}, or {ALL!r}."
+            f"attacks.names must have at least one attack, and each once: `mimia attacks` lists them, and {ALL!r} runs "
+            "each that can be run."
         )
     obstacles = {name: obstacle(attack.needs, offer) for name, attack in attacks.items()}
     refused = {name: reason for name, reason in obstacles.items() if reason is not None}
