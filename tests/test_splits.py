@@ -23,9 +23,10 @@ def make_sides(**counts: int) -> dict[str, Indices]:
     return {side: np.arange(bounds[i], bounds[i + 1]) for i, side in enumerate(counts)}
 
 
-def audit(sides: Mapping[str, Indices], shadows: int = 2, **wanted: int) -> Split:
+def audit(sides: Mapping[str, Indices], shadows: int | Wanted = 2, **sizes: int) -> Split:
     count = 1 + max(int(rows.max()) for rows in sides.values())
-    return split_for_audit(make_ids(count), sides, SplitSettings.model_validate(wanted), Wanted(shadows))
+    wanted = shadows if isinstance(shadows, Wanted) else Wanted(shadows)
+    return split_for_audit(make_ids(count), sides, SplitSettings.model_validate(sizes), wanted)
 
 
 def sizes(split: Split) -> dict[str, int]:
@@ -88,10 +89,91 @@ def test_sides_get_as_many_images_as_asked_for_or_as_follows(
         assert rows_of(split, "shadow") | rows_of(split, "holdout") <= pool
 
 
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("decoders", [False, True])
+@pytest.mark.parametrize(
+    "sides",
+    [
+        {"source": 90},
+        {"members": 10, "nonmembers": 70},
+        {"members": 10, "nonmembers": 20, "reference": 60},
+        {"candidates": 20, "reference": 60},
+    ],
+    ids=", ".join,
+)
+def test_further_parts_are_drawn_where_they_are_wanted_from_images_that_serve_nothing_else(
+    sides: dict[str, int], decoders: bool, known: bool
+) -> None:
+    wanted = Wanted(2, online=2, decoders=decoders, known=known)
+    rows = make_sides(**sides)
+    split = infer(20, 60, wanted=wanted) if "candidates" in sides else audit(rows, wanted)
+    parts = [split.rows, split.decoder_rows, split.known_rows]
+    assert [len(part) > 0 for part in parts] == [True, decoders, known]
+    together = np.concatenate(parts).tolist()
+    assert len(together) == len(set(together))
+    unseen = rows.get("reference", rows.get("nonmembers", rows.get("source")))
+    assert unseen is not None
+    assert {*split.decoder_rows.tolist(), *split.known_rows.tolist()} <= {*unseen.tolist()}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "holdout", "known"),
+    [({}, 5, 5), ({"n_known": 7}, 10, 7), ({"n_holdout": 8}, 8, 5), ({"n_known": 7, "n_holdout": 8}, 8, 7)],
+)
+def test_known_nonmembers_get_half_of_the_holdout_unless_sizes_are_given(
+    sizes: dict[str, int], holdout: int, known: int
+) -> None:
+    for split in (
+        audit(make_sides(source=90), Wanted(2, known=True), **sizes),
+        audit(make_sides(members=10, nonmembers=70), Wanted(2, known=True), **sizes),
+        infer(20, 30, wanted=Wanted(2, known=True), **sizes),
+    ):
+        assert (int(split.of("holdout").sum()), len(split.known_rows)) == (holdout, known)
+
+
+def test_known_nonmembers_are_counted_where_images_are_too_few() -> None:
+    with pytest.raises(MimiaError, match=r"needs 120 different images, and there are 90: .* n_known under \[split\]"):
+        audit(make_sides(source=90), Wanted(2, known=True), n_members=10, n_holdout=10, n_nonmembers=30, n_known=50)
+
+
+@given(st.integers(5, 60), st.integers(1, 7), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_online_models_see_complementary_halves_of_all_that_is_judged_and_nothing_else(
+    count: int, models: int, inferred: bool
+) -> None:
+    wanted = Wanted(2, online=models)
+    split = infer(count, count, wanted=wanted) if inferred else audit(make_sides(source=count), wanted)
+    assert split.online.shape == (models, len(split.rows))
+    assert not split.online[:, split.of("shadow")].any()
+    judged = split.online[:, split.judged]
+    for first, second in zip(judged[::2], judged[1::2], strict=False):
+        assert (first ^ second).all()  # so that each image is in just half of an even number of models
+        assert abs(int(first.sum()) - int(second.sum())) <= 1
+
+
+def test_pairs_of_online_models_halve_what_is_judged_differently() -> None:
+    online = audit(make_sides(source=200), Wanted(2, online=6)).online
+    assert len({halves.tobytes() for halves in online}) == 6
+
+
+def test_online_models_change_neither_the_sides_nor_the_shadows_nor_those_before() -> None:
+    none, few, many = (audit(make_sides(source=90), Wanted(4, online=online, known=True)) for online in (0, 3, 6))
+    for split in (none, few):
+        np.testing.assert_array_equal(split.rows, many.rows)
+        np.testing.assert_array_equal(split.roles, many.roles)
+        np.testing.assert_array_equal(split.membership, many.membership)
+        np.testing.assert_array_equal(split.known_rows, many.known_rows)
+        np.testing.assert_array_equal(split.online, many.online[: len(split.online)])
+    assert len({split.fingerprint for split in (none, few, many)}) == 3
+    more_shadows = audit(make_sides(source=90), Wanted(6, online=6, known=True))
+    np.testing.assert_array_equal(more_shadows.online, many.online)
+
+
 def test_split_follows_from_its_seed() -> None:
     sides = make_sides(source=90)
     assert audit(sides, seed=1).fingerprint == audit(sides, seed=1).fingerprint
     assert audit(sides, seed=1).fingerprint != audit(sides, seed=2).fingerprint
+    assert audit(sides, seed=1).fingerprint != audit(sides, Wanted(2, known=True), seed=1).fingerprint
     assert rows_of(audit(sides, seed=1), "member") != rows_of(audit(sides, seed=2), "member")
 
 
@@ -154,11 +236,11 @@ def test_too_few_images_are_an_error_with_the_number_that_would_do(
     audit(make_sides(**sides | {short: needed}), **wanted)  # does
 
 
-def infer(candidates: int, reference: int, copied: int = 0, **wanted: int) -> Split:
+def infer(candidates: int, reference: int, copied: int = 0, wanted: Wanted | None = None, **sizes: int) -> Split:
     ids = make_ids(candidates + reference)
     ids[candidates : candidates + copied] = ids[:copied]
     sides = make_sides(candidates=candidates, reference=reference)
-    return split_for_inference(ids, sides, SplitSettings.model_validate(wanted), Wanted(2))
+    return split_for_inference(ids, sides, SplitSettings.model_validate(sizes), wanted or Wanted(2))
 
 
 def test_inference_keeps_every_candidate_and_splits_the_reference() -> None:

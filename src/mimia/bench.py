@@ -177,11 +177,13 @@ def measure(bench: Bench, split: Split) -> Measured:
     shadows = pretrained_shadows(images, split, spec, recipe, settings.compute, store, tokenizer)
     members = _training_size(target, split)
     online = pretrained_online(images, split, spec, recipe, members, settings.compute, store, tokenizer)
-    sources: Sequence[Path] = (*shadows, *online) if target is None else (target, *shadows, *online)
+    sources: Sequence[Path] = shadows if target is None else [target, *shadows]
     if bench.decoder != "own":
         fitting = images.take(split.decoder_rows)
         decoding = settings.decoder.model_copy(update={"source": bench.decoder})
-        sources = with_decoders(sources, fitting, recipe, decoding, settings.compute, store)
+        sources = with_decoders(sources, fitting, recipe, decoding, settings.compute, store, online)
+    else:
+        sources = [*sources, *online]
     read: list[Path | Embedder] = [*([] if bench.embedder is None else [bench.embedder]), *sources]
     names = model_names(len(shadows), len(online))
     subjects = [Subject(name, source, settings.compute) for name, source in zip(names, read, strict=True)]

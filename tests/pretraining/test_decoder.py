@@ -146,6 +146,25 @@ def test_no_encoder_keeps_the_decoder_it_was_trained_with(
     assert with_decoders(checkpoints, digits, RECIPE, settings, COMPUTE, store) == made
 
 
+def test_models_that_saw_images_in_question_borrow_decoders_and_lend_none(
+    digits: ImageSet, store: Store, tmp_path: Path
+) -> None:
+    checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(5)]
+    settings = DecoderSettings(source="shadow")
+    made = with_decoders(checkpoints[:3], digits, RECIPE, settings, COMPUTE, store, online=checkpoints[3:])
+    assert made[:3] == with_decoders(checkpoints[:3], digits, RECIPE, settings, COMPUTE, store)
+    whole = [native.load(path).state_dict() for path in checkpoints]
+    for encoder, path in zip(whole, made, strict=True):
+        joined = native.load(path).state_dict()
+        assert torch.equal(joined["norm.weight"], encoder["norm.weight"])
+        lenders = [
+            place
+            for place, each in enumerate(whole)
+            if torch.equal(each["decoder_norm.weight"], joined["decoder_norm.weight"])
+        ]
+        assert lenders in ([1], [2])
+
+
 def test_single_shadow_cannot_lend_to_itself(digits: ImageSet, store: Store, tmp_path: Path) -> None:
     checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(2)]
     with pytest.raises(MimiaError, match=r"raise shadows\.count to 2"):

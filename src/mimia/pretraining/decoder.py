@@ -35,6 +35,7 @@ def with_decoders(
     settings: DecoderSettings,
     compute: ComputeSettings,
     store: Store,
+    online: Sequence[Path] = (),
 ) -> list[Path]:
     """Give a checkpoint of each encoder with a decoder that is not its own, all by the same procedure.
 
@@ -45,18 +46,21 @@ def with_decoders(
         settings: Where the decoders come from, and how they are fitted.
         compute: Device and precision.
         store: Where the new checkpoints are kept.
+        online: Models of the online attacks, whose checkpoints are given last. They saw images that are judged, and so
+            they lend no decoder.
 
     Raises:
         MimiaError: A model is no MAE, or a single shadow shall lend its decoder to itself.
     """
     made = []
-    for index, checkpoint in enumerate(checkpoints):
-        name = "target" if index == 0 else f"shadow {index}"
+    lenders = checkpoints[1:]
+    names = [f"shadow {number}" for number in range(1, len(checkpoints))]
+    names = ["target", *names, *(f"online {number}" for number in range(1, len(online) + 1))]
+    for index, (checkpoint, name) in enumerate(zip([*checkpoints, *online], names, strict=True)):
         encoder = _mae(checkpoint)
         if settings.source == "fitted":
             path = fitted_decoder(encoder, model_id(checkpoint), images, recipe, settings, compute, store, name)
         else:
-            lenders = checkpoints[1:]
             lender = lenders[index % len(lenders)]  # the target gets the first shadow's, a shadow the next one's
             if lender == checkpoint:
                 raise MimiaError("A shadow cannot lend its decoder to itself: raise shadows.count to 2.")
