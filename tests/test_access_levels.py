@@ -122,7 +122,7 @@ def test_endpoint_of_a_model_is_audited_by_its_embeddings(
     assert report.run.access == "embeddings"
     assert report.run.gallery == ()
     assert report.run.models[0].images is None
-    by_function = audit_embeddings(shared, folders, "mimia.evaluation.blind:pixel_statistics")
+    by_function = audit_embeddings(shared, folders, "mimia.images.statistics:pixel_statistics")
     assert by_function.run.models[0].id != report.run.models[0].id
     assert by_function.run.masks == report.run.masks
 

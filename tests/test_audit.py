@@ -302,6 +302,18 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
         ({"attacks": {"names": []}}, "at least one attack, and each once"),
         ({"attacks": {"names": ["threshold", "threshold"]}}, "at least one attack, and each once"),
         ({"shadows": {"count": 1}}, "needs 2 shadow models and has 1: raise shadows.count"),
+        (
+            {"attacks": {"names": ["threshold", "rmia-online"]}, "shadows": {"online": 2}},
+            "'rmia-online' needs 4 models .* and has 2: set shadows.online to 4 or more",
+        ),
+        (
+            {"attacks": {"names": ["gradient"]}, "decoder": {"source": "fitted"}},
+            "'gradient' needs the target's decoder, and this run has the encoder alone",
+        ),
+        (
+            {"split": SIDES | {"n_known": 4}},
+            "At least 5 known non-members are needed to judge by, and this split has 4",
+        ),
         ({"recipe": RECIPE | {"patch_size": 3}}, "patches of 3 px do not tile images of 8 px"),
     ],
 )

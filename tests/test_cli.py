@@ -19,7 +19,10 @@ from sklearn.datasets import load_digits
 
 from mimia import cli
 from mimia.arrays import Pixels
+from mimia.attacks.registry import ATTACKS
+from mimia.attacks.selection import access_of
 from mimia.errors import MimiaError
+from mimia.signals.registry import KINDS
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "mimia")
 NANO = "--recipe mae-nano --set recipe.patch_size=4 --set recipe.mask_ratio=0.5 --set recipe.batch_size=50"
@@ -126,7 +129,8 @@ def test_help_is_answered_without_importing_what_is_heavy(
 
 
 def test_every_command_has_help(mimia: Run) -> None:
-    for command in ("audit", "infer", "pretrain", "export", "report", "init", "doctor"):
+    commands = ("audit", "infer", "pretrain", "export", "inspect", "attacks", "reproduce", "report", "init", "doctor")
+    for command in commands:
         code, out, _ = mimia(f"{command} --help")
         assert code == 0
         assert f"mimia {command}" in out
@@ -181,6 +185,54 @@ def test_infer_lists_the_candidates(place: Path, mimia: Run, checkpoint: str) ->
     assert report["verdict"]["sentence"] in out
     assert report["false_discovery_rate"] == 0.2
     assert {candidate["name"] for candidate in report["candidates"]} == {f"{number:04d}.png" for number in range(40)}
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_attacks_are_listed_by_the_names_and_levels_that_they_have(
+    mimia: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    code, out, err = mimia("attacks")
+    assert (code, err) == (0, "")
+    assert "…" not in out
+    assert max(len(line) for line in out.splitlines()) <= columns
+    of_attacks, _, of_signals = out.partition("asks of an image")
+    assert all(kind in of_signals for kind in KINDS)
+    listed = {words[0]: words[1] for line in of_attacks.splitlines() if len(words := line.split()) > 1}
+    assert {name: access_of(make().needs) for name, make in ATTACKS.items()}.items() <= listed.items()
+
+
+def test_attacks_are_chosen_by_name_or_all(place: Path, mimia: Run, audited: Path) -> None:
+    assert audited.is_dir()  # so that the store has the models
+    line = f"audit --data others --out chosen {SMALL} --n-nonmembers 30 --attacks"
+    for names, expected in (
+        ("threshold, gradient", ["threshold", "gradient"]),
+        ("all", [name for name, make in ATTACKS.items() if make().needs.shadows <= 2 and not make().needs.online]),
+    ):
+        code, out, err = mimia(f"{line} {shlex.quote(names)}")
+        report = json.loads((place / "chosen" / "report.json").read_text())
+        assert (code, err) == (0, "")
+        assert [each["attack"] for each in report["evaluations"]] == expected
+        assert [words[0] for row in out.splitlines()[1:-1] if (words := row.split())] == expected
+        left_out = {each["attack"] for each in report["run"]["attacks_not_run"]}
+        assert left_out == {*ATTACKS} - {*expected}
+
+
+def test_reproduction_writes_results_and_pages(place: Path, mimia: Run) -> None:
+    line = "reproduce attacks --profile smoke --only digits-masks-1 --store store --device cpu --threads 1"
+    code, out, err = mimia(f"{line} --pages pages")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == ["1/1 digits-masks-1", "pages/masks.svg"]
+    assert (place / "results" / "smoke" / "attacks" / "digits-masks-1.json").is_file()
+    assert mimia(line) == (0, "1/1 digits-masks-1: there\n", "")
+
+
+def test_reproduction_without_its_data_says_so_of_each_audit(mimia: Run) -> None:
+    code, out, err = mimia("reproduce attacks --only weak --data empty --results none --store store")
+    assert (code, err) == (1, "")
+    failures = re.findall(r"^(weak-\S+) failed: (empty/cifar10\.parquet does not exist.*\.)$", out, re.MULTILINE)
+    assert [name for name, _ in failures] == re.findall(r"^\d+/\d+ (\S+)$", out, re.MULTILINE)
+    assert len(failures) > 2
 
 
 def test_export_opens_in_transformers(place: Path, mimia: Run, checkpoint: str) -> None:
@@ -239,6 +291,14 @@ def test_doctor_finds_nothing_or_ends_with_an_error(mimia: Run) -> None:
         ("audit --target checkpoint --members dots --nonmembers others", "0099.png is too small: 1×1 pixels"),
         ("audit --recipe none", "no recipe 'none': choose one of mae-nano"),
         ("audit --set 'attacks.names=[\"guess\"]'", "no attack 'guess': `mimia attacks` lists"),
+        ("audit --attacks threshold,guess", "no attack 'guess': `mimia attacks` lists"),
+        ("audit --attacks ''", "no attack '': `mimia attacks` lists"),
+        ("audit --attacks all,threshold", "'all' stands for every attack that can be run: name no other with it"),
+        ("audit --attacks threshold,threshold", "at least one attack, and each once: `mimia attacks` lists them"),
+        ("audit --attacks rmia-online", r"'rmia-online' needs 4 models .* and has 0: set shadows\.online to 4 or more"),
+        ("audit --attacks gradient --decoder fitted", "needs the target's decoder, and this run has the encoder alone"),
+        ("audit --attacks lira --shadows 2", r"needs 3 shadow models and has 2: raise shadows\.count, or leave it out"),
+        ("infer --target checkpoint --candidates members --reference others --attacks guess", "no attack 'guess'"),
         ("audit --set recipe.epochs", "--set takes KEY=VALUE, .* and got 'recipe.epochs'"),
         ("audit --set recipe.epoch=3", r"There is no setting recipe\.epoch: `mimia init` writes"),
         ("audit --set recipe=3", r"recipe=3 gives one value to a table of settings: name a key, recipe\.KEY"),
@@ -269,6 +329,10 @@ def test_bad_input_ends_with_one_sentence(mimia: Run, checkpoint: str, line: str
         ("export text exported-text", "text is no checkpoint of mimia: it has no config.json"),
         ("export checkpoint file/exported", "file/exported cannot be written .*: name another"),
         ("export checkpoint others", "There is something at others: name a new directory"),
+        ("reproduce figure-0", "no experiment 'figure-0': choose from attacks"),
+        ("reproduce attacks --profile huge", "no profile 'huge': choose from smoke, mini"),
+        ("reproduce attacks --profile smoke --only none", "'attacks' has no cell whose name begins with 'none'"),
+        ("reproduce attacks --results file", "file cannot be written .*: name another"),
         ("report text", r"There is no report\.json in text: pass the directory of a run"),
         ("init file/mimia.toml", "file cannot be written .*: name another"),
         ("init others --force", r"Is a directory: 'others'\): name another place"),

@@ -166,6 +166,21 @@ def test_last_attack_of_the_settings_decides(ask: Callable[..., InferenceResult]
     assert result.scores["threshold score"] == [candidate.score for candidate in result.report.candidates]
 
 
+def test_online_attacks_judge_candidates_that_their_models_were_trained_on(
+    ask: Callable[..., InferenceResult], folders: dict[str, str], members: list[str]
+) -> None:
+    shadows = {"count": 2, "online": 4}
+    report = ask(folders["mixed"], shadows=shadows, attacks={"names": ["rmia-online"]}).report
+    assert report.attack == "rmia-online"
+    assert [model.images for model in report.run.models if model.name.startswith("online")] == [
+        (200 + HOLDOUT) // 2
+    ] * 4
+    names = [candidate.name for candidate in report.candidates if candidate.listed]
+    false = len(set(names) - set(members))
+    assert len(names) - false >= 50
+    assert binomtest(false, len(names), RATE, alternative="greater").pvalue > 0.001
+
+
 def test_image_on_both_sides_stays_a_candidate(
     ask: Callable[..., InferenceResult], folders: dict[str, str], tmp_path: Path
 ) -> None:

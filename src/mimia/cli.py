@@ -242,7 +242,9 @@ def attacks() -> None:
     from mimia.attacks.selection import overview, signals_overview
 
     for rows in (overview(), signals_overview()):
-        table = Table(*rows[0], box=box.SIMPLE_HEAD)
+        table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+        for place, column in enumerate(rows[0]):
+            table.add_column(column, no_wrap=place == 0, overflow="fold")  # names are typed: they stay in one piece
         for row in rows:
             table.add_row(*row.values())
         Console().print(table)

@@ -51,19 +51,36 @@ def test_score_is_the_log_likelihood_under_the_fitted_normals(evidence: Make) ->
     np.testing.assert_allclose(Mixture(components=3)._score(given), logsumexp(parts, axis=0), rtol=1e-6)
 
 
-@pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_members_are_found_on_whichever_side_they_lie(factor: float) -> None:
-    generator = np.random.default_rng(0)
+def shadows_and_known(factor: float, width: int, seed: int = 0) -> tuple[Shadows, Shadows]:
+    """Simulate shadows whose members lie nearer to the centre by a factor, on 120 images and on as many known ones."""
+    generator = np.random.default_rng(seed)
     membership = np.zeros((3, 240), dtype=bool)
     for shadow in range(3):
         membership[shadow, generator.permutation(120)[:60]] = True
-    values = generator.normal(size=(3, 240, WIDTH)) * np.where(membership, factor, 1)[:, :, None]
+    values = generator.normal(size=(3, 240, width)) * np.where(membership, factor, 1)[:, :, None]
     ids = np.array([f"{number:03}" for number in range(240)])
     everything = Shadows(Signals({"embeddings": values.astype(np.float32)}, ("a", "b", "c"), ids, "masks"), membership)
-    shadows, known = everything.of_images(np.arange(240) < 120), everything.of_images(np.arange(240) >= 120)
+    return everything.of_images(np.arange(240) < 120), everything.of_images(np.arange(240) >= 120)
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_members_are_found_on_whichever_side_they_lie(factor: float) -> None:
+    shadows, known = shadows_and_known(factor, WIDTH)
     attack = Mixture(components=2).fit(shadows, known)
     assert attack._sign == (1 if factor < 1 else -1)
-    assert roc_auc_score(membership[0, :120], attack._score(play(shadows, 0, known))) > 0.75
+    assert roc_auc_score(shadows.membership[0], attack._score(play(shadows, 0, known))) > 0.75
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_images_that_the_mixture_was_fitted_to_do_not_decide_on_which_side_members_lie(seed: int) -> None:
+    shadows, known = shadows_and_known(0.93, width=64, seed=seed)
+    attack = Mixture().fit(shadows, known)
+    scores, members = attack._score(play(shadows, 0, known)), shadows.membership[0]
+    assert roc_auc_score(members, scores) > 0.6
+    # The mixture knows its own images far better, and none of them is a member.
+    own = attack._score(Evidence(known.signals.of_model(0), known.without(0), play(known, 0)))
+    others = scores[~members].mean()
+    assert own.mean() - others > 1.5 * (scores[members].mean() - others)
 
 
 def test_known_embeddings_that_are_all_the_same_or_few_are_no_obstacle(evidence: Make) -> None:

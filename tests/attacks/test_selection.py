@@ -52,10 +52,23 @@ def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, offer: Off
     assert obstacle(make_attack(name).needs, EVERYTHING) is None
 
 
-@pytest.mark.parametrize("names", [(), ("threshold", "threshold"), ("all", "threshold")])
-def test_none_twice_and_all_with_others_are_refused(names: tuple[str, ...]) -> None:
-    with pytest.raises(MimiaError, match=r"at least one attack, and each once|no attack 'all'"):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ((), "at least one attack, and each once"),
+        (("threshold", "threshold"), "at least one attack, and each once"),
+        (("all", "threshold"), "'all' stands for every attack that can be run"),
+        (("threshold", "guess"), "There is no attack 'guess'"),
+    ],
+)
+def test_none_twice_unknown_and_all_with_others_are_refused(names: tuple[str, ...], message: str) -> None:
+    with pytest.raises(MimiaError, match=message):
         select(names, EVERYTHING)
+
+
+def test_attacks_are_run_in_the_order_of_their_names() -> None:
+    names = ("ensemble", "threshold", "base")
+    assert (*select(names, EVERYTHING)[0],) == names
 
 
 def test_overviews_have_a_row_for_each_attack_and_each_kind() -> None:

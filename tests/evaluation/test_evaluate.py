@@ -36,6 +36,15 @@ def test_figures_at_the_threshold_are_counted() -> None:
     assert found.balanced_accuracy.value == pytest.approx((2 / 4 + 4 / 5) / 2)
 
 
+def test_low_rates_rest_on_as_many_nonmembers_as_the_settings_say() -> None:
+    scores, members = scores_of(50, 500, shift=1, seed=0)
+    default = evaluate("attack", scores, members, SETTINGS)
+    fewer = evaluate("attack", scores, members, SETTINGS.model_copy(update={"fewest_false_positives": 5}))
+    assert (default.tpr_at_1_percent.value, fewer.tpr_at_01_percent.value) == (None, None)
+    bar = np.sort(scores[~members])[-6]  # that five non-members are above
+    assert fewer.tpr_at_1_percent.value == (scores[members] > bar).mean()
+
+
 def test_without_a_threshold_there_is_no_accuracy() -> None:
     found = evaluation(shift=1)
     assert (found.threshold, found.balanced_accuracy, found.precision, found.recall) == (None, None, None, None)

@@ -94,6 +94,14 @@ def test_rate_needs_ten_nonmembers_above_the_threshold(rate: float, needed: int)
     assert enough.value == pytest.approx(2 / 3 if rate == 0.01 else 1 / 3)
 
 
+def test_rate_may_rest_on_fewer_nonmembers_where_that_is_asked_for() -> None:
+    members = np.array([-1.0, 4993.0, 4995.0, 5000.0])
+    few = tpr_at_fpr(members, np.arange(5000.0), 0.001, fewest=5)
+    assert few == share(2, 4)  # above 4,994, which five non-members are above
+    too_few = tpr_at_fpr(members, np.arange(4999.0), 0.001, fewest=5)
+    assert (too_few.value, too_few.note) == (None, "too few images: 4,999 of 5,000 non-members")
+
+
 def test_nonmembers_that_all_score_the_same_are_not_told_from_members_that_do_too() -> None:
     assert tpr_at_fpr(np.ones(50), np.ones(1000), 0.01).value == 0
     assert tpr_at_fpr(np.full(50, 2.0), np.ones(1000), 0.01).value == 1

@@ -1,6 +1,8 @@
 """The smallest profile, from the declared grid to tables and figures."""
 
 import json
+import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from mimia.experiments import runner
 from mimia.experiments.attacks import ATTACK_COMPARISON, cells, names_at
 from mimia.experiments.grid import Cell, Experiment
 from mimia.experiments.render import render
-from mimia.experiments.results import read_result, thinned
+from mimia.experiments.results import declared, read_result, thinned, write_result
 from mimia.experiments.runner import reproduce
 
 NO_DATA = Path("nowhere")
@@ -61,6 +63,23 @@ def test_results_hold_no_path_of_a_machine(results: Path, store: Path) -> None:
         assert str(store) not in text
         assert str(Path.home()) not in text
         assert json.loads(text)["settings"]["data"] == {"source": "digits"}
+        assert re.findall(r'"(?:/|[A-Za-z]:\\|file:)[^"]*"', text) == []  # no string is an absolute path
+
+
+def test_files_of_a_declaration_have_no_folders() -> None:
+    cell = next(iter(cells("mini", Path("/somewhere/else"))))
+    assert str(cell.settings["data"]["source"]) == "/somewhere/else/cifar10.parquet"
+    assert declared(cell)["data"] == {"source": "cifar10.parquet"}
+    elsewhere = next(iter(cells("mini", Path("here"))))
+    assert declared(elsewhere) == declared(cell)
+
+
+def test_result_is_read_as_it_was_written(results: Path, tmp_path: Path) -> None:
+    for path in (results / "smoke" / "attacks").glob("*.json"):
+        result = read_result(path)
+        write_result(tmp_path / path.name, result)
+        assert read_result(tmp_path / path.name) == result
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 def test_what_is_there_is_not_computed_again(results: Path, store: Path) -> None:
@@ -69,6 +88,20 @@ def test_what_is_there_is_not_computed_again(results: Path, store: Path) -> None
     run(results, store, say=said.append)
     assert {path: path.stat().st_mtime_ns for path in results.rglob("*.json")} == before
     assert all(line.endswith(": there") for line in said)
+
+
+def test_damaged_result_is_reported_and_stops_no_other(results: Path, store: Path, tmp_path: Path) -> None:
+    shutil.copytree(results, tmp_path / "results")
+    damaged = tmp_path / "results" / "smoke" / "attacks" / "digits-masks-1.json"
+    damaged.write_text(damaged.read_text()[:-100])
+    said: list[str] = []
+    failures = run(tmp_path / "results", store, "digits-masks", said.append)
+    assert {*failures} == {"digits-masks-1"}
+    assert re.search(r"digits-masks-1\.json is no result .*: remove it, and run again", failures["digits-masks-1"])
+    assert said[-1] == "2/2 digits-masks-2: there"
+    damaged.unlink()
+    assert run(tmp_path / "results", store, "digits-masks") == {}
+    assert read_result(damaged).sets == read_result(results / "smoke" / "attacks" / damaged.name).sets
 
 
 def test_tables_and_figures_are_rendered_from_results_alone(results: Path, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from playwright.sync_api import Browser, Page
 
 from mimia.arrays import Floats
 from mimia.config import EvaluationSettings
+from mimia.evaluation.estimate import Estimate, share
 from mimia.evaluation.evaluate import evaluate
-from mimia.report.figures import histogram_figure, roc_figure, training_figure
+from mimia.report.figures import curve_figure, histogram_figure, roc_figure, training_figure
 from mimia.report.schema import AuditReport, Histogram, Model
 
 SETTINGS = EvaluationSettings(resamples=2)
@@ -39,6 +40,11 @@ def training(*losses: Sequence[float], target: bool = True) -> str:
         names[0] = "target"
     models = [Model(name=name, id="", losses=tuple(each)) for name, each in zip(names, losses, strict=True)]
     return training_figure(models)
+
+
+def curves(points: Sequence[int], attacks: int = 3) -> str:
+    rising = [(at, share(min(10 + place, 100), 100)) for place, at in enumerate(points)]
+    return curve_figure({f"attack {number}": rising for number in range(attacks)}, "masks", "TPR at 1 % FPR")
 
 
 def falling(start: float, end: float, epochs: int = 100) -> list[float]:
@@ -77,6 +83,12 @@ FIGURES: dict[str, Callable[[], str]] = {
     "losses of a decade": lambda: training(falling(1.5, 0.12)),
     "losses of seven decades": lambda: training(falling(10, 1e-6)),
     "losses of many shadows": lambda: training(*[falling(1, 0.1)] * 40),
+    "curves of four budgets": lambda: curves([1, 4, 16, 64]),
+    "curves of one budget": lambda: curves([4]),
+    "curves of many budgets": lambda: curves([2**power for power in range(11)]),
+    "curves without a figure": lambda: curve_figure(
+        {"none": [(1, Estimate(None, note="too few")), (2, Estimate(None, note="too few"))]}, "masks", "TPR at 1 % FPR"
+    ),
     "losses of shadows alone": lambda: training(*[falling(1, 0.1)] * 9, target=False),
 }
 
@@ -124,6 +136,10 @@ def test_every_attack_has_a_name_and_a_curve_of_its_own_look(audit_report: Audit
     assert set(texts(svg)) >= {*(evaluation.attack for evaluation in evaluations), "guess", "no model (blind)"}
     looks = Counter(style for style in re.findall('style="([^"]*)"', svg) if re.search("stroke-width: 2(;|$)", style))
     assert list(looks.values()) == [2] * len(evaluations)  # once in the plot, once in the legend
+
+
+def test_curves_have_names_and_their_budgets_as_ticks() -> None:
+    assert set(texts(curves([1, 4, 16, 64]))) >= {"attack 0", "attack 1", "attack 2", "1", "4", "16", "64", "masks"}
 
 
 def test_groups_are_drawn_as_shares() -> None:

@@ -31,7 +31,13 @@ class Mixture(Attack):
 
     def _learn(self, played: Played) -> None:
         self._sign = 1
-        areas = [area(self._score(evidence), members) for evidence, members in played if 0 < members.mean() < 1]
+        areas = []
+        for evidence, members in played:
+            assert evidence.known is not None
+            # Images that the mixture was fitted to are likely under it, and that is not the target's doing.
+            unseen = ~np.isin(evidence.target.images, evidence.known.target.images)
+            if 0 < members[unseen].sum() < unseen.sum():
+                areas.append(area(self._score(evidence.of_images(unseen)), members[unseen]))
         if areas and np.mean(areas) < 0.5:
             self._sign = -1
 

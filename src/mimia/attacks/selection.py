@@ -1,6 +1,6 @@
 """Which attacks a run can make, and why it cannot make the others."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mimia.attacks.base import Attack, Needs
@@ -71,16 +71,19 @@ def select(names: Sequence[str] | None, offer: Offer) -> tuple[dict[str, Attack]
         The attacks by name, and why each other one is not run.
 
     Raises:
-        MimiaError: A name is unknown or stands twice, there is none, or an attack that is named cannot be run.
+        MimiaError: A name is unknown or stands twice, there is none, ``all`` is not alone, or an attack that is named
+            cannot be run.
     """
-    chosen: Iterable[str] = DEFAULTS[offer.access] if names is None else names
-    everything = tuple(chosen) == (ALL,)
-    attacks = {name: make_attack(name) for name in (ATTACKS if everything else chosen)}
-    if not attacks or (names is not None and len(attacks) != len(names) and not everything):
+    chosen = DEFAULTS[offer.access] if names is None else tuple(names)
+    everything = chosen == (ALL,)
+    if ALL in chosen and not everything:
+        raise MimiaError(f"{ALL!r} stands for every attack that can be run: name no other with it.")
+    if not chosen or len({*chosen}) != len(chosen):
         raise MimiaError(
             f"attacks.names must have at least one attack, and each once: `mimia attacks` lists them, and {ALL!r} runs "
             "each that can be run."
         )
+    attacks = {name: make_attack(name) for name in (ATTACKS if everything else chosen)}
     obstacles = {name: obstacle(attack.needs, offer) for name, attack in attacks.items()}
     refused = {name: reason for name, reason in obstacles.items() if reason is not None}
     if refused and not everything:

@@ -12,7 +12,7 @@ Tree = dict[str, Any]
 
 _CIFAR = "cifar10.parquet"
 _TARGETS: dict[Profile, dict[str, tuple[str, int, Tree]]] = {  # data, members, recipe
-    "smoke": {"digits": ("digits", 50, {"epochs": 200, "batch_size": 50})},
+    "smoke": {"digits": ("digits", 40, {"epochs": 120, "batch_size": 40})},
     "mini": {
         "overfit": (_CIFAR, 200, {"epochs": 600}),
         "weak": (_CIFAR, 500, {"epochs": 240}),
@@ -22,16 +22,20 @@ _TARGETS: dict[Profile, dict[str, tuple[str, int, Tree]]] = {  # data, members, 
     },
 }
 _SIZES: dict[Profile, Tree] = {
-    "smoke": {"n_nonmembers": 500, "n_holdout": 40, "n_decoder": 100, "n_known": 60},
+    "smoke": {"n_nonmembers": 200, "n_holdout": 40, "n_decoder": 60, "n_known": 40},
     "mini": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
 }
-_DRAWS: dict[Profile, int] = {"smoke": 4, "mini": 16}
+_DRAWS: dict[Profile, int] = {"smoke": 2, "mini": 16}
+_EVALUATION: dict[Profile, Tree] = {
+    "smoke": {"fewest_false_positives": 2, "resamples": 200},  # 1 % of 200
+    "mini": {"fewest_false_positives": 5},  # 0.1 % of 5,000
+}
 OF_DECODERS = {"distances", "surroundings", "gradients"}
 """Kinds of signals that differ with the decoder."""
 _BUDGET = 4  # models of each sort
 _OF_EMBEDDINGS = {"similarities", "ratios", "views", "embeddings", "parts"}
 _BUDGETS: dict[Profile, tuple[str, Sequence[int], Sequence[int]]] = {  # target, masks, shadows
-    "smoke": ("digits", (1, 4), (2, 4)),
+    "smoke": ("digits", (1, 2), (2, 4)),
     "mini": ("weak", (1, 4, 16, 64), (2, 4, 8, 16)),
 }
 _LEFT_OUT = "`lira-online` takes six online models, and four are the budget; `lira-online-pooled` does with four."
@@ -85,7 +89,7 @@ def _common(profile: Profile, target: str, data: Path) -> Tree:
         "recipe": recipe,
         "split": _SIZES[profile] | {"n_members": members},
         "signals": {"draws": _DRAWS[profile]},
-        "evaluation": {"fewest_false_positives": 5},  # 0.1 % of 5,000
+        "evaluation": _EVALUATION[profile],
     }
 
 

@@ -49,11 +49,11 @@ def reproduce(
     failures = {}
     for number, cell in enumerate(cells, start=1):
         path = results / profile / name / f"{cell.name}.json"
-        if path.exists() and _same(cell, path):
-            say(f"{number}/{len(cells)} {cell.name}: there")
-            continue
-        say(f"{number}/{len(cells)} {cell.name}")
         try:
+            if path.exists() and _same(cell, path):
+                say(f"{number}/{len(cells)} {cell.name}: there")
+                continue
+            say(f"{number}/{len(cells)} {cell.name}")
             settings = read_settings(None, {**cell.settings, **common})
             command = f"mimia reproduce {name} --profile {profile}"
             write_result(path, summarise(cell, command, audit(settings)))

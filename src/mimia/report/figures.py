@@ -91,7 +91,8 @@ def curve_figure(curves: Mapping[str, Sequence[tuple[int, Estimate]]], x: str, y
     ticks = sorted({at for points in curves.values() for at, _ in points})
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
+    if axes.lines:
+        axes.legend(frameon=False)
     return _svg(figure, f"{y} against {x}")
 
 
