@@ -48,10 +48,6 @@ class Signals:
         """Give one kind, (models, images, numbers)."""
         return self.values[kind]
 
-    def of_kinds(self, kinds: Iterable[str]) -> "Signals":
-        """Keep some kinds."""
-        return Signals({kind: self.values[kind] for kind in kinds}, self.models, self.images, self.masks)
-
     def of_model(self, index: int) -> "Signals":
         """Keep one model."""
         values = {kind: values[index : index + 1] for kind, values in self.values.items()}
