@@ -73,6 +73,11 @@ class Bench:
         return self.loaded.images
 
     @property
+    def access(self) -> AccessLevel:
+        """Access level to the target."""
+        return "embeddings" if self.embedder is not None else _access(self.decoder)
+
+    @property
     def wanted(self) -> Wanted:
         """What the run needs of its split."""
         return Wanted(

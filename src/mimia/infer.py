@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import mannwhitneyu
 
+from mimia.attacks.selection import deciding as deciding_attack
 from mimia.bench import attack_images, measure, prepare, refuse_too_few
 from mimia.config import Settings
 from mimia.errors import MimiaError
@@ -34,7 +35,7 @@ class InferenceResult:
 
 
 def infer(settings: Settings, candidates: str) -> InferenceResult:
-    """Judge candidates by the last attack of the settings, against reference images that are no members.
+    """Judge candidates by the last attack of the settings (or of the defaults, if all are run), against a reference.
 
     Args:
         settings: ``target`` or ``embeddings``, and ``data.reference`` are needed. The reference images must come from
@@ -55,7 +56,8 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
     refuse_too_few(split, "candidate", "holdout")
     measured = measure(bench, split)
     attacks = attack_images(bench, measured)
-    deciding = attacks[-1]
+    name = deciding_attack(settings.attacks.names, bench.access, bench.attacks)
+    deciding = next(scores for scores in attacks if scores.attack == name)
 
     judged = np.flatnonzero(split.judged)
     holdout, asked = split.of("holdout")[judged], split.of("candidate")[judged]

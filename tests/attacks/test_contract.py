@@ -462,6 +462,14 @@ def test_attack_that_learns_from_known_nonmembers_says_so_if_there_are_none(name
 
 
 @pytest.mark.parametrize("name", [name for name in ATTACKS if make_attack(name).needs.known])
+def test_attack_that_asks_for_known_nonmembers_scores_none_without_them(name: str) -> None:
+    bench = simulate(make_attack(name).needs, leak=1)
+    attack = fitted(name, leak=1)
+    with pytest.raises(MimiaError, match=r"learns from images that are known to be no members: set split\.n_known"):
+        attack.score(replace(bench.evidence, known=None))
+
+
+@pytest.mark.parametrize("name", [name for name in ATTACKS if make_attack(name).needs.known])
 def test_attack_judges_by_few_known_nonmembers_or_asks_for_more(name: str) -> None:
     bench = simulate(make_attack(name).needs, STRONG, sizes=Sizes(known=3))
     refused = ""

@@ -1,7 +1,7 @@
 import pytest
 
 from mimia.attacks.registry import ATTACKS, make_attack
-from mimia.attacks.selection import DEFAULTS, Offer, access_of, obstacle, overview, select, signals_overview
+from mimia.attacks.selection import DEFAULTS, Offer, access_of, deciding, obstacle, overview, select, signals_overview
 from mimia.errors import MimiaError
 from mimia.signals.base import ACCESS_LEVELS, AccessLevel
 from mimia.signals.registry import KINDS
@@ -69,6 +69,15 @@ def test_none_twice_unknown_and_all_with_others_are_refused(names: tuple[str, ..
 def test_attacks_are_run_in_the_order_of_their_names() -> None:
     names = ("ensemble", "threshold", "base")
     assert (*select(names, EVERYTHING)[0],) == names
+
+
+@pytest.mark.parametrize("access", ACCESS_LEVELS)
+def test_last_that_is_named_decides_or_the_strongest_default_that_was_run(access: AccessLevel) -> None:
+    run, _ = select(("all",), Offer(access, shadows=4, online=4))
+    assert deciding(("all",), access, run) == deciding(None, access, run) == DEFAULTS[access][-1]
+    few, _ = select(("all",), Offer(access, shadows=1, online=0))
+    assert deciding(("all",), access, few) == DEFAULTS[access][0]
+    assert deciding(("ensemble", "base"), access, ("ensemble", "base")) == "base"
 
 
 def test_overviews_have_a_row_for_each_attack_and_each_kind() -> None:

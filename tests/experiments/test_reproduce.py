@@ -129,14 +129,16 @@ def test_cell_that_fails_is_reported_and_stops_no_other(
     good = next(cell for cell in cells("smoke", NO_DATA) if cell.name == "digits-masks-1")
     bad = Cell("bad", "nothing", {**good.settings, "data": {"source": str(tmp_path / "missing.parquet")}})
     changed = replace(good, settings={**good.settings, "signals": {"draws": 2}})
-    for second in (good, changed):
+    noted = replace(changed, footnote="Read this.")
+    for second in (good, changed, noted):
         both = [bad, second]
-        monkeypatch.setitem(runner.EXPERIMENTS, "attacks", Experiment("attacks", "", lambda *_, both=both: both))
+        monkeypatch.setitem(runner.EXPERIMENTS, "attacks", Experiment("attacks", lambda *_, both=both: both))
         failures = run(tmp_path, store)
         assert {*failures} == {"bad"}
         assert "missing.parquet" in failures["bad"]
         found = read_result(tmp_path / "smoke" / "attacks" / "digits-masks-1.json")
         assert found.settings["signals"] == second.settings["signals"]  # another declaration is run anew
+        assert found.footnote == second.footnote
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,7 @@ class Attack(ABC):
                 f"The attack {self.name!r} needs {self.needs.shadows} shadow models and has {len(shadows)}: raise "
                 "shadows.count, or leave the attack out of attacks.names."
             )
-        if self.needs.known and known is None:
-            raise MimiaError(
-                f"The attack {self.name!r} learns from images that are known to be no members: set split.n_known."
-            )
+        self._refuse_without_known(known)
         shadows, known = shadows.ordered(), None if known is None else known.ordered()
         members = shadows.membership
         if members.all() or not members.any():
@@ -135,8 +132,9 @@ class Attack(ABC):
         """Score the images of the evidence.
 
         Raises:
-            MimiaError: The references do not suffice to judge an image.
+            MimiaError: The references do not suffice to judge an image, or known non-members are missing.
         """
+        self._refuse_without_known(evidence.known)
         values = self._score(evidence)
         if np.isnan(values).any():
             raise MimiaError(
@@ -151,6 +149,12 @@ class Attack(ABC):
     @abstractmethod
     def _score(self, evidence: Evidence) -> Floats:
         """Score images, (images,): higher for members; NaN where the references do not suffice."""
+
+    def _refuse_without_known(self, known: object) -> None:
+        if self.needs.known and known is None:
+            raise MimiaError(
+                f"The attack {self.name!r} learns from images that are known to be no members: set split.n_known."
+            )
 
     def _nothing_to_learn_from(self) -> MimiaError:
         return MimiaError(

@@ -1,6 +1,6 @@
 """Which attacks a run can make, and why it cannot make the others."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from mimia.attacks.base import Attack, Needs
@@ -92,6 +92,17 @@ def select(names: Sequence[str] | None, offer: Offer) -> tuple[dict[str, Attack]
     not_run = {name: "It was not asked for." for name in ATTACKS if name not in attacks}
     not_run |= {name: f"It {lack}." for name, lack in refused.items()}
     return {name: attack for name, attack in attacks.items() if name not in refused}, not_run
+
+
+def deciding(names: Sequence[str] | None, access: AccessLevel, run: Collection[str]) -> str:
+    """Name the attack that decides where one has to: the last that is named, or the last default that was run.
+
+    >>> deciding(("all",), "decoder", ("threshold", "ensemble", "gradient"))
+    'ensemble'
+    """
+    if names is not None and tuple(names) != (ALL,):
+        return names[-1]
+    return next(name for name in reversed(DEFAULTS[access]) if name in run)
 
 
 def overview() -> list[dict[str, str]]:

@@ -109,6 +109,4 @@ def names_at(level: str) -> list[str]:
     return [name for name, each in needs.items() if access_of(each) != "decoder" and not each.online]
 
 
-ATTACK_COMPARISON = Experiment(
-    "attacks", "every attack on targets from overfit to guarded, at each access level", cells
-)
+ATTACK_COMPARISON = Experiment("attacks", cells)

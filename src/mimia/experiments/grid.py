@@ -34,10 +34,8 @@ class Experiment:
 
     Attributes:
         name: Of the command's argument and of the folder of the results.
-        summary: What it shows.
         cells: From a profile and the folder of the data to the audits.
     """
 
     name: str
-    summary: str
     cells: Callable[[Profile, Path], Sequence[Cell]]

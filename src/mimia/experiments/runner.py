@@ -64,5 +64,7 @@ def reproduce(
 
 
 def _same(cell: Cell, path: Path) -> bool:
-    """Tell whether a result is of the settings that the cell declares now."""
-    return fingerprint(read_result(path).settings) == fingerprint(declared(cell))
+    """Tell whether a result is of what the cell declares now."""
+    found = read_result(path)
+    as_declared = (found.target, found.varied, found.footnote) == (cell.target, cell.varied, cell.footnote)
+    return as_declared and fingerprint(found.settings) == fingerprint(declared(cell))

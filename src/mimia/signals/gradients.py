@@ -28,8 +28,7 @@ class Gradients(Kind):
 
     def question(self, asking: Asking) -> Mapping[str, Any]:
         """Number, seed and shape of the masks."""
-        how = asking.spec.model_dump(include={"masking", "mask_ratio", "cell"})
-        return {"seed": asking.settings.seed, "grid": asking.spec.grid, "draws": _masks(asking)} | how
+        return asking.masking | {"draws": _masks(asking)}
 
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
         """Give the norm, in the units of the loss by those of the weights: (B, 1)."""

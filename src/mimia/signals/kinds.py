@@ -36,6 +36,12 @@ class Asking:
     compute: ComputeSettings
     spec: ModelSpec
 
+    @property
+    def masking(self) -> dict[str, Any]:
+        """What decides over the masks but their number, as JSON values."""
+        how = self.spec.model_dump(include={"masking", "mask_ratio", "cell"})
+        return {"seed": self.settings.seed, "grid": self.spec.grid} | how
+
 
 class Subject:
     """A model that is asked: a checkpoint, or a function from images to vectors.

@@ -35,7 +35,7 @@ class Distances(Kind):
 
     def question(self, asking: Asking) -> Mapping[str, Any]:
         """Number, seed and shape of the masks."""
-        return _masking(asking) | {"draws": asking.settings.draws}
+        return asking.masking | {"draws": asking.settings.draws}
 
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
         """Give the distance under each mask, in the model's target space: (B, draws)."""
@@ -64,7 +64,7 @@ class Surroundings(Kind):
 
     def question(self, asking: Asking) -> Mapping[str, Any]:
         """The masks, and how training augmented."""
-        return _masking(asking) | {
+        return asking.masking | {
             "draws": asking.settings.draws,
             "ratios": _OTHER_RATIOS,
             "shifts": _SHIFTS,
@@ -135,8 +135,3 @@ def _patch_errors(subject: Subject, images: Tensor, masks: Tensor, asking: Askin
     with torch.inference_mode(), accelerator(asking.compute).autocast():
         predictions = subject.model.reconstruct(images, masks)
         return subject.model.patch_errors(predictions, images).float().view(shape)
-
-
-def _masking(asking: Asking) -> dict[str, Any]:
-    how = asking.spec.model_dump(include={"masking", "mask_ratio", "cell"})
-    return {"seed": asking.settings.seed, "grid": asking.spec.grid} | how
