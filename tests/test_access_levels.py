@@ -27,7 +27,6 @@ from mimia.store import Store
 QUICK: dict[str, Any] = {
     "recipe": {"preset": "mae-nano", "patch_size": 4, "mask_ratio": 0.5, "epochs": 40, "batch_size": 50},
     "signals": {"draws": 4},
-    "evaluation": {"resamples": 50},
     "compute": {"device": "cpu", "threads": 1},
     "split": {"n_members": 60, "n_nonmembers": 400, "shadow_size": 60, "n_holdout": 100, "n_decoder": 200},
 }

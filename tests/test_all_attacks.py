@@ -34,7 +34,6 @@ QUICK: dict[str, Any] = {
     "shadows": {"count": SHADOWS, "online": ONLINE},
     "signals": {"draws": 2},
     "attacks": {"names": ["all"]},
-    "evaluation": {"resamples": 50},
     "compute": {"device": "cpu", "threads": 1},
 }
 LEVELS: dict[str, dict[str, Any]] = {

@@ -25,9 +25,9 @@ from mimia.errors import MimiaError
 from mimia.signals.registry import KINDS
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "mimia")
-NANO = "--recipe mae-nano --set recipe.patch_size=4 --set recipe.mask_ratio=0.5 --set recipe.batch_size=50"
-QUICK = f"{NANO} --epochs 2 --store store --device cpu --set compute.threads=1"
-SMALL = f"{QUICK} --set signals.draws=4 --set evaluation.resamples=50"
+NANO = "--recipe mae-nano --set recipe.patch_size=4 --set recipe.mask_ratio=0.5 --set recipe.batch_size=10"
+QUICK = f"{NANO} --epochs 40 --store store --device cpu --set compute.threads=1"
+SMALL = f"{QUICK} --set signals.draws=4"
 IMPORTS = """
 import sys
 from mimia.cli import main
@@ -160,7 +160,7 @@ def test_flag_wins_over_set_and_set_over_the_file(place: Path, mimia: Run) -> No
     line = f"audit --config some.toml --data others --set split.seed=2 --set recipe.seed=2 --seed 3 --out won {SMALL}"
     assert mimia(line)[0] == 0
     settings = json.loads((place / "won" / "report.json").read_text())["run"]["settings"]
-    assert (settings["recipe"]["epochs"], settings["recipe"]["seed"], settings["split"]["seed"]) == (2, 3, 2)
+    assert (settings["recipe"]["epochs"], settings["recipe"]["seed"], settings["split"]["seed"]) == (40, 3, 2)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ def run_audit(family: str, store: Path, **values: Any) -> AuditResult:
         "store": str(store),
         "recipe": recipe,
         "signals": {"draws": 2},
-        "evaluation": {"resamples": 50},
         "compute": {"device": "cpu", "threads": 1},
     }
     return audit(read_settings(None, settings | values))

@@ -41,7 +41,6 @@ def settings_of(folder: Path, preset: str = "mae-nano", **changes: Any) -> Setti
         "data": {"members": str(folder / "members"), "nonmembers": str(folder / "nonmembers")},
         "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 60, "batch_size": 15},
         "signals": {"draws": 2},
-        "evaluation": {"resamples": 10},
         "compute": {"device": "cpu", "threads": 1},
     }
     return read_settings(None, values | changes)

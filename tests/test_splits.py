@@ -185,6 +185,28 @@ def test_more_shadows_change_neither_the_sides_nor_the_shadows_before() -> None:
     assert few.fingerprint != many.fingerprint
 
 
+def test_other_images_to_judge_change_nothing_of_the_reference() -> None:
+    reference = np.arange(100, 160)
+    few = audit({"members": np.arange(10), "nonmembers": np.arange(10, 30), "reference": reference})
+    many = audit({"members": np.arange(10), "nonmembers": np.arange(10, 90), "reference": reference})
+    for role in ("shadow", "holdout"):
+        assert few.ids[few.of(role)].tolist() == many.ids[many.of(role)].tolist()
+    pool = few.of("shadow"), many.of("shadow")
+    assert np.array_equal(few.membership[:, pool[0]], many.membership[:, pool[1]])
+
+
+def test_images_that_are_taken_out_are_counted_and_leave_the_others_as_they_were() -> None:
+    split = audit(make_sides(source=60), Wanted(2, online=2))
+    gone = np.flatnonzero(split.of("nonmember"))[:3]
+    smaller = split.without(gone, "near-duplicates")
+    assert smaller.duplicates == {"near-duplicates": 3}
+    assert sizes(smaller) == sizes(split) | {"nonmember": sizes(split)["nonmember"] - 3}
+    kept = np.setdiff1d(np.arange(len(split.rows)), gone)
+    assert smaller.rows.tolist() == split.rows[kept].tolist()
+    assert np.array_equal(smaller.membership, split.membership[:, kept])
+    assert np.array_equal(smaller.online, split.online[:, kept])
+
+
 def test_draw_favours_no_place_in_the_source() -> None:
     drawn = [row for seed in range(300) for row in rows_of(audit(make_sides(source=18), seed=seed), "member")]
     counts = np.bincount(drawn, minlength=18)

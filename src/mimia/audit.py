@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -13,8 +14,13 @@ from mimia.attacks.base import Scores
 from mimia.bench import Bench, attack_images, measure, prepare, refuse_too_few
 from mimia.config import DataSettings, Settings
 from mimia.errors import MimiaError
-from mimia.evaluation.blind import blind_scores
-from mimia.evaluation.evaluate import evaluate, image_p_values, judge
+from mimia.evaluation.comparison import compare
+from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
+from mimia.evaluation.estimate import CONFIDENCE
+from mimia.evaluation.evaluate import evaluate_together, image_p_values
+from mimia.evaluation.one_run import one_run_bound
+from mimia.evaluation.verdict import Sides, judge, strongest
+from mimia.gate import examine, settle_twins, show_twins
 from mimia.images.load import LoadedImages
 from mimia.record import histogram, record_run
 from mimia.report.schema import AuditReport
@@ -52,6 +58,7 @@ def audit(settings: Settings) -> AuditResult:
         settings.split,
         bench.wanted,
     )
+    split, twins = settle_twins(bench, split, "member", "nonmember")
     refuse_too_few(split, "member", "nonmember")
     measured = measure(bench, split)
     attacks = attack_images(bench, measured)
@@ -59,26 +66,33 @@ def audit(settings: Settings) -> AuditResult:
     judged = np.flatnonzero(split.judged)  # places in the split, in the order of the scores
     holdout = split.of("holdout")[judged]
     members, nonmembers = split.of("member")[judged], split.of("nonmember")[judged]
-    evaluations = tuple(
-        evaluate(
-            scores.attack,
-            scores.values[~holdout],
-            members[~holdout],
-            settings.evaluation,
-            scores.threshold,
-        )
-        for scores in attacks
-    )
-    rows = split.rows[judged][~holdout]
-    blind_guess, guessed = blind_scores(bench.images.pixels[rows], members[~holdout], settings.evaluation.seed)
-    blind = evaluate("blind", blind_guess, members[~holdout][guessed], settings.evaluation)
-    strongest = max(zip(evaluations, attacks, strict=True), key=lambda pair: pair[0].area.value or 0.0)[1]
-    shown = _most_exposed_and_others(strongest.values, members, nonmembers, settings.evaluation.seed)
+    of_sides = [scores.of_images(~holdout) for scores in attacks]
+    evaluations = evaluate_together(of_sides, members[~holdout], settings.evaluation)
+    place = evaluations.index(strongest(evaluations))
+    deciding = attacks[place]
+    validity = examine(bench, measured, split, deciding, "member", "nonmember", twins)
+    sides = Sides("members", "non-members", (int(members.sum()), int(nonmembers.sum())))
+    confidence = 1 - (1 - CONFIDENCE) / len(attacks)  # the attack was chosen among them on these images
+    values, of_members = of_sides[place].values, members[~holdout]
+    canaries = settings.data.canaries is not None
+    shown = _most_exposed_and_others(deciding.values, members, nonmembers, settings.evaluation.seed)
     groups = {"members": members, "non-members": nonmembers}
     report = AuditReport(
-        verdict=judge(evaluations, blind),
+        verdict=judge(evaluations, validity, sides),
         evaluations=evaluations,
-        blind=blind,
+        strongest=deciding.attack,
+        comparisons={
+            other.attack: compare(values, other.values, of_members)
+            for other in of_sides
+            if other.attack != deciding.attack
+        },
+        measured=validity,
+        twins=show_twins(bench, split, twins),
+        epsilon=epsilon_lower_bound(
+            values[of_members], values[~of_members], Fixed(deciding.threshold), confidence=confidence
+        ),
+        one_run=one_run_bound(values, of_members, confidence=confidence) if canaries else None,
+        drawn_at_random=canaries or (settings.target is None and "source" in _sources(settings)),
         run=record_run(
             bench,
             "audit",
@@ -87,7 +101,7 @@ def audit(settings: Settings) -> AuditResult:
             [histogram(scores, groups) for scores in attacks],
             judged[shown].tolist(),
             ["member" if members[place] else "non-member" for place in shown],
-            strongest.values[shown],
+            deciding.values[shown],
         ),
     )
     return AuditResult(report, _table(bench, split, judged, attacks, holdout))
@@ -96,6 +110,8 @@ def audit(settings: Settings) -> AuditResult:
 def _sources(settings: Settings) -> dict[str, str]:
     """Give the source of each side that has one of its own, or the one for all."""
     data = settings.data
+    if data.canaries is not None:
+        return _sources(settings.model_copy(update={"data": _sides_of_canaries(data)}))
     own = {"members": data.members, "nonmembers": data.nonmembers, "reference": data.reference}
     given = {side: source for side, source in own.items() if source is not None}
     if (settings.target or settings.embeddings) and "members" not in given:
@@ -114,6 +130,17 @@ def _sources(settings: Settings) -> dict[str, str]:
         if side not in given:
             raise MimiaError(f"A source is given for some sides, but not for the {side}: pass --{side} too.")
     return {side: given[side] for side in SIDES if side in given}
+
+
+def _sides_of_canaries(data: DataSettings) -> DataSettings:
+    if data.members or data.nonmembers or not data.reference:
+        raise MimiaError(
+            "Canaries are both sides of an audit, and images like them are needed for the shadows: pass --canaries and "
+            "--reference, and neither --members nor --nonmembers."
+        )
+    folder = Path(data.canaries or "")
+    sides = {"members": str(folder / "included"), "nonmembers": str(folder / "excluded")}
+    return data.model_copy(update=sides | {"canaries": None})
 
 
 def _sides(settings: Settings, loaded: LoadedImages) -> dict[str, Indices]:

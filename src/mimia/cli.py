@@ -53,7 +53,13 @@ def audit(
     data: Annotated[str | None, typer.Option(help=f"One source for all sides: {DATA}.")] = None,
     members: Annotated[str | None, typer.Option(help="Source of the members.")] = None,
     nonmembers: Annotated[str | None, typer.Option(help="Source of the non-members.")] = None,
+    canaries: Annotated[
+        str | None, typer.Option(help="Directory of canaries that `mimia pretrain` wrote, instead of both sides.")
+    ] = None,
     reference: Annotated[str | None, typer.Option(help="Source of the shadows' images.")] = None,
+    near_duplicates: Annotated[
+        str | None, typer.Option(help="keep or remove non-members that show the same picture as a member.")
+    ] = None,
     n_members: Annotated[int | None, typer.Option(help="Number of members.")] = None,
     n_nonmembers: Annotated[int | None, typer.Option(help="Number of non-members.")] = None,
     embeddings: Embeddings = None,
@@ -83,7 +89,9 @@ def audit(
             "data.source": data,
             "data.members": members,
             "data.nonmembers": nonmembers,
+            "data.canaries": canaries,
             "data.reference": reference,
+            "data.near_duplicates": near_duplicates,
             "data.image_size": image_size,
             "split.n_members": n_members,
             "split.n_nonmembers": n_nonmembers,
@@ -167,6 +175,10 @@ def pretrain(
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the checkpoint.")],
     data: Annotated[str | None, typer.Option(help=f"Source of the images: {DATA}.")] = None,
     n_images: Annotated[int | None, typer.Option(help="Train on so many, drawn at random; default: all.")] = None,
+    canaries: Annotated[
+        int | None, typer.Option(help="Draw so many more, and train on those of them that a coin decides for.")
+    ] = None,
+    canary_kind: Annotated[str | None, typer.Option(help="What is made of these: image, noise or patches.")] = None,
     image_size: ImageSize = None,
     recipe: Recipe = None,
     epochs: Epochs = None,
@@ -185,6 +197,8 @@ def pretrain(
             "data.source": data,
             "data.image_size": image_size,
             "split.n_members": n_images,
+            "canaries.count": canaries,
+            "canaries.kind": canary_kind,
             "recipe.preset": recipe,
             "recipe.epochs": epochs,
             "recipe.seed": seed,
@@ -305,6 +319,29 @@ def init(
     writable(path.parent).mkdir(parents=True, exist_ok=True)
     path.write_text(to_toml(settings_of(None, None, {})), encoding="utf-8")
     typer.echo(f"Wrote {path}: edit it, then run `mimia audit --config {path}`.")
+
+
+@app.command("self-test")
+def self_test(
+    seed: Annotated[int | None, typer.Option(help="Seed of the images and of the target's training.")] = None,
+    device: Device = None,
+    store: StoreOption = None,
+) -> None:
+    """Plant leaks and mistakes whose truth is known, and see that the verdict on each is right."""
+    settings = settings_of(
+        None, None, {"store": store, "compute.device": device, "split.seed": seed, "recipe.seed": seed}
+    )
+    from mimia.self_test import self_test as run_self_test
+
+    wrong = 0
+    for outcome in run_self_test(settings):
+        wrong += not outcome.right
+        case, kind = outcome.case, outcome.verdict.kind
+        found = kind if outcome.right else f"{kind}, and should be: {case.expected}"
+        typer.echo(f"{'ok' if outcome.right else '!!':<4}{case.name:<22}{found:<18}{case.planted}")
+    if wrong:
+        typer.echo(f"{wrong} verdicts are wrong: do not trust this installation's verdicts.", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()

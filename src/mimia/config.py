@@ -30,6 +30,7 @@ from pydantic_settings import (
 from mimia.errors import MimiaError
 from mimia.recipes import Recipe, Seed
 
+CanaryKind = Literal["image", "noise", "patches"]
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
 
 
@@ -47,8 +48,18 @@ class DataSettings(_Frozen):
     )
     members: str | None = Field(None, description="source of the members, instead of 'source'")
     nonmembers: str | None = Field(None, description="source of the non-members")
+    canaries: str | None = Field(
+        None,
+        description="directory of canaries that `mimia pretrain` wrote, instead of members and non-members: those that "
+        "the coin included, and those that it did not",
+    )
     reference: str | None = Field(
         None, description="source of the images for the shadows; default: taken from the non-members"
+    )
+    near_duplicates: Literal["keep", "remove"] = Field(
+        "keep",
+        description="what becomes of non-members that show the same picture as a member: 'keep' counts and shows them, "
+        "'remove' takes them out",
     )
     image_size: PositiveInt | None = Field(
         None,
@@ -101,6 +112,17 @@ class SplitSettings(_Frozen):
     seed: Seed = Field(0, description="seed of the draw")
 
 
+class CanarySettings(_Frozen):
+    """Images that `mimia pretrain` plants among the training images, each if a coin says so, for a bound on ε."""
+
+    count: NonNegativeInt = Field(0, description="images of the source that are made into canaries")
+    kind: CanaryKind = Field(
+        "image",
+        description="'image' (as they are), 'noise' (blended half and half with uniform noise), or 'patches' (their "
+        "patches in a random order)",
+    )
+
+
 class ShadowSettings(_Frozen):
     """The reference models that the auditor trains."""
 
@@ -144,14 +166,13 @@ class AttackSettings(_Frozen):
 class EvaluationSettings(_Frozen):
     """How sure the figures are."""
 
-    resamples: PositiveInt = Field(2000, description="bootstrap resamples for the ROC area")
     fewest_false_positives: PositiveInt = Field(
         10, description="a true-positive rate is given where so many non-members lie above its threshold"
     )
     false_discovery_rate: float = Field(
         0.1, gt=0, lt=1, description="bound on the share of false entries in a list of members"
     )
-    seed: Seed = Field(0, description="seed of bootstrap and cross-validation")
+    seed: Seed = Field(0, description="seed of cross-validation, and of what is drawn for pictures and controls")
 
 
 class ComputeSettings(_Frozen):
@@ -183,6 +204,7 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
+    canaries: CanarySettings = CanarySettings()
     recipe: Recipe
     shadows: ShadowSettings = ShadowSettings()
     decoder: DecoderSettings = DecoderSettings()

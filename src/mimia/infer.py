@@ -2,18 +2,18 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.stats import mannwhitneyu
 
 from mimia.attacks.selection import deciding as deciding_attack
 from mimia.bench import attack_images, measure, prepare, refuse_too_few
 from mimia.config import Settings
 from mimia.errors import MimiaError
-from mimia.evaluation.blind import blind_scores
 from mimia.evaluation.conformal import discoveries
-from mimia.evaluation.evaluate import evaluate, image_p_values, judge_candidates
+from mimia.evaluation.evaluate import evaluate, image_p_values
+from mimia.evaluation.verdict import Sides, judge
+from mimia.gate import examine, settle_twins, show_twins
 from mimia.record import histogram, record_run
 from mimia.report.schema import Candidate, InferenceReport
 from mimia.splits import split_for_inference
@@ -53,6 +53,7 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
     bench = prepare(settings, [candidates, settings.data.reference])
     sides = {"candidates": bench.loaded.rows[candidates], "reference": bench.loaded.rows[settings.data.reference]}
     split = split_for_inference(bench.images.ids, sides, settings.split, bench.wanted)
+    split, twins = settle_twins(bench, split, "candidate", "holdout")
     refuse_too_few(split, "candidate", "holdout")
     measured = measure(bench, split)
     attacks = attack_images(bench, measured)
@@ -64,19 +65,21 @@ def infer(settings: Settings, candidates: str) -> InferenceResult:
     p_values = image_p_values(deciding, holdout)
     listed = np.zeros(len(judged), dtype=bool)
     listed[asked] = discoveries(p_values[asked], settings.evaluation.false_discovery_rate)
-    test = mannwhitneyu(deciding.values[asked], deciding.values[holdout], alternative="greater")
-    guess, guessed = blind_scores(bench.images.pixels[split.rows[judged]], asked, settings.evaluation.seed)
-    blind = evaluate("blind", guess, asked[guessed], settings.evaluation)
+    evaluation = evaluate(name, deciding.values, asked, settings.evaluation, deciding.threshold)
+    validity = examine(bench, measured, split, deciding, "candidate", "holdout", twins)
+    named = Sides("candidates", "reference images", (int(asked.sum()), int(holdout.sum())))
 
     order = np.flatnonzero(asked)[np.argsort(-deciding.values[asked], kind="stable")]
     names = bench.images.names[split.rows[judged]]
     groups = {"candidates": asked, "non-members": holdout}
+    verdict = judge([evaluation], validity, named)
+    count = f"{int(listed.sum()):,} of {int(asked.sum()):,} candidates are listed as members."
     report = InferenceReport(
-        verdict=judge_candidates(int(listed.sum()), int(asked.sum()), float(test.pvalue), blind),
-        attack=deciding.attack,
+        verdict=verdict if verdict.kind == "invalid" else replace(verdict, sentence=f"{verdict.sentence} {count}"),
+        evaluation=evaluation,
         false_discovery_rate=settings.evaluation.false_discovery_rate,
-        set_p_value=float(test.pvalue),
-        blind=blind,
+        measured=validity,
+        twins=show_twins(bench, split, twins),
         candidates=tuple(
             Candidate(
                 name=str(names[place]),

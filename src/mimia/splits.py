@@ -9,7 +9,7 @@ judged.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from mimia.errors import MimiaError
 Role = Literal["member", "nonmember", "candidate", "shadow", "holdout"]
 SIDES = ("members", "nonmembers", "reference")
 _MOST_FOR_DECODERS = 4000  # by default
+_STREAMS = {"source": (), "members": (3,), "nonmembers": (4,), "reference": (5,)}  # of random numbers
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,20 @@ class Split:
         chosen: Bools = np.isin(self.roles, roles)
         return chosen
 
+    def without(self, places: Indices, reason: str) -> "Split":
+        """Take images out, before any model is trained, and count them among the duplicates."""
+        kept = np.ones(len(self.rows), dtype=bool)
+        kept[places] = False
+        return replace(
+            self,
+            rows=self.rows[kept],
+            ids=self.ids[kept],
+            roles=self.roles[kept],
+            membership=self.membership[:, kept],
+            online=self.online[:, kept],
+            duplicates={**self.duplicates, reason: int((~kept).sum())},
+        )
+
     @property
     def judged(self) -> Bools:
         """Tell which images are judged or belong to the holdout, (N,): all but the shadows' own."""
@@ -104,9 +119,11 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
     Raises:
         MimiaError: There are too few images, or members and non-members are the same images.
     """
-    generator = np.random.default_rng(settings.seed)
     pools, duplicates = _without_duplicates(ids, sides)
-    pools = {side: generator.permutation(rows) for side, rows in pools.items()}
+    # A generator for each: shadows do not change, and need not be trained anew, with the images that are judged.
+    pools = {
+        side: np.random.default_rng([settings.seed, *_STREAMS[side]]).permutation(rows) for side, rows in pools.items()
+    }
     if "source" in pools:
         n = len(pools["source"])
         members = settings.n_members or max(n // 9, 1)

@@ -4,13 +4,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
-from scipy.stats import binomtest
+from scipy.special import logit
+from scipy.stats import binomtest, norm
 from sklearn.datasets import load_sample_images
 
 from mimia.arrays import Bools, Floats, Pixels
-from mimia.config import EvaluationSettings
-from mimia.evaluation.blind import blind_scores
-from mimia.evaluation.evaluate import evaluate
+from mimia.evaluation.blind import BlindGuess, blind_area, blind_guesses
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.store import Store
@@ -40,9 +39,9 @@ def area(scores: Floats, members: Bools) -> float:
     return float((inside > outside).mean() + (inside == outside).mean() / 2)
 
 
-def blind_area(pixels: Pixels, members: Bools, seed: int) -> float:
-    scores, scored = blind_scores(pixels, members, seed)
-    return area(scores, members[scored])
+def guess_of(name: str, pixels: Pixels, members: Bools, seed: int = 0, facts: Floats | None = None) -> BlindGuess:
+    given = np.zeros((len(pixels), 1)) if facts is None else facts
+    return next(guess for guess in blind_guesses(pixels, given, members, seed) if guess.name == name)
 
 
 def half(count: int, seed: int) -> Bools:
@@ -74,52 +73,99 @@ def prepare_members(pixels: Pixels, members: Bools, prepare: Prepare) -> Pixels:
     return prepared
 
 
-@pytest.mark.parametrize(("members", "others"), [(100, 100), (100, 800)])
-def test_draws_from_one_source_are_told_apart_no_more_often_than_the_interval_says(
-    digits: ImageSet, members: int, others: int
-) -> None:
-    truth = np.arange(members + others) < members
-    settings = EvaluationSettings(resamples=300)
-    alarms = 0
-    for seed in range(60):
+def test_draws_from_one_source_are_told_apart_no_more_often_than_the_interval_says(digits: ImageSet) -> None:
+    truth = np.arange(160) < 60
+    alarms = {"statistics": 0, "pixels": 0}
+    for seed in range(12):
         rows = np.random.default_rng(seed).permutation(len(digits))[: len(truth)]
-        scores, scored = blind_scores(digits.pixels[rows], truth, seed)
-        low = evaluate("blind", scores, truth[scored], settings).area.low
-        assert low is not None
-        alarms += low > 0.5
-    assert binomtest(alarms, 60, 0.025, alternative="greater").pvalue > 0.01
+        for guess in blind_guesses(digits.pixels[rows], digits.facts[rows], truth, seed):
+            low = blind_area(guess, truth).low
+            assert low is not None
+            alarms[guess.name] += low > 0.5
+    assert all(binomtest(count, 12, 0.025, alternative="greater").pvalue > 0.01 for count in alarms.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("members", "others"), [(100, 100), (100, 800), (500, 500)])
+def test_spread_of_the_area_is_that_of_the_interval(digits: ImageSet, members: int, others: int) -> None:
+    truth = np.arange(members + others) < members
+    standardised: dict[str, list[float]] = {"statistics": [], "pixels": []}
+    for seed in range(100):
+        rows = np.random.default_rng(seed).permutation(len(digits))[: len(truth)]
+        for guess in blind_guesses(digits.pixels[rows], digits.facts[rows], truth, seed):
+            found = blind_area(guess, truth)
+            assert found.value is not None
+            assert found.low is not None
+            reach = logit(found.value) - logit(found.low)
+            standardised[guess.name].append(float(norm.ppf(0.975) * logit(found.value) / reach))
+    for values in standardised.values():
+        assert np.std(values) < 1.2
+        assert np.mean(values) < 0.3
 
 
 @pytest.mark.parametrize("prepare", [sharpened, blurred, saved_as_jpeg])
 def test_digits_that_were_prepared_differently_are_told_apart(digits: ImageSet, prepare: Prepare) -> None:
-    members = half(400, seed=0)
-    pixels = prepare_members(digits.pixels[:400], members, prepare)
-    assert blind_area(pixels, members, seed=0) > 0.9
+    members = half(200, seed=0)
+    pixels = prepare_members(digits.pixels[:200], members, prepare)
+    assert (blind_area(guess_of("statistics", pixels, members), members).low or 0) > 0.9
 
 
 @pytest.mark.parametrize("prepare", [sharpened, blurred, saved_as_jpeg])
 def test_photographs_that_were_prepared_differently_are_told_apart(photographs: Pixels, prepare: Prepare) -> None:
     members = half(len(photographs), seed=0)
     pixels = prepare_members(photographs, members, prepare)
-    assert blind_area(pixels, members, seed=0) > 0.85
+    assert (blind_area(guess_of("statistics", pixels, members), members).low or 0) > 0.8
 
 
-def test_no_image_is_scored_by_a_classifier_that_saw_its_label(digits: ImageSet) -> None:
+@pytest.mark.parametrize("prepare", [sharpened, blurred])
+def test_network_sees_what_no_statistic_was_made_for(photographs: Pixels, prepare: Prepare) -> None:
+    members = half(len(photographs), seed=0)
+    pixels = prepare_members(photographs, members, prepare)
+    assert (blind_area(guess_of("pixels", pixels, members), members).low or 0) > 0.6
+
+
+def test_files_that_differ_are_told_apart_though_their_pixels_do_not(digits: ImageSet) -> None:
+    members = half(200, seed=0)
+    facts = np.column_stack([np.full(200, 8.0), 300 + 40.0 * members + np.random.default_rng(0).normal(0, 20, 200)])
+    alike = guess_of("statistics", digits.pixels[:200], members, facts=facts[:, :1])
+    other = guess_of("statistics", digits.pixels[:200], members, facts=facts)
+    assert (blind_area(alike, members).low or 0) < 0.5 < 0.7 < (blind_area(other, members).low or 0)
+
+
+@pytest.mark.parametrize("name", ["statistics", "pixels"])
+def test_no_image_is_scored_by_a_classifier_that_saw_its_label(digits: ImageSet, name: str) -> None:
     pixels = np.concatenate([digits.pixels[:150], digits.pixels[:150]])  # each once as member, once as non-member
     members = np.arange(300) < 150
-    assert blind_area(pixels, members, seed=0) < 0.55
+    assert (blind_area(guess_of(name, pixels, members), members).value or 1) < 0.55
 
 
-def test_one_half_of_each_side_is_scored(digits: ImageSet) -> None:
-    members = np.arange(200) < 60
-    scores, scored = blind_scores(digits.pixels[:200], members, seed=0)
-    assert len(scores) == len(set(scored.tolist())) == 100
-    assert members[scored].sum() == 30
+def test_area_is_the_mean_of_the_folds_areas(digits: ImageSet) -> None:
+    members = half(120, seed=0)
+    guess = guess_of("statistics", digits.pixels[:120], members)
+    assert sorted(set(guess.folds.tolist())) == [0, 1, 2, 3, 4]
+    folds = [area(guess.scores[guess.folds == fold], members[guess.folds == fold]) for fold in range(5)]
+    assert blind_area(guess, members).value == pytest.approx(np.mean(folds))
+
+
+def test_folds_have_a_share_of_each_side_even_of_few_images(digits: ImageSet) -> None:
+    members = np.arange(40) < 5
+    guess = guess_of("pixels", digits.pixels[:40], members)
+    assert {int(members[guess.folds == fold].sum()) for fold in set(guess.folds.tolist())} == {2, 3}
+
+
+def test_large_images_are_seen_at_their_own_resolution() -> None:
+    """Sharpening a photograph of many pixels leaves traces that scaling it down to 64 pixels would wash out."""
+    photograph = np.concatenate([each[:400, :600] for each in load_sample_images().images])
+    tiles = [photograph[top : top + 80, left : left + 80] for top in range(0, 800, 80) for left in range(0, 600, 80)]
+    pixels = np.ascontiguousarray(np.stack(tiles[:60]).transpose(0, 3, 1, 2))
+    members = half(60, seed=0)
+    prepared = prepare_members(pixels, members, sharpened)
+    assert (blind_area(guess_of("pixels", prepared, members), members).value or 0) > 0.6
 
 
 def test_scores_follow_from_the_seed(digits: ImageSet) -> None:
-    pixels, members = digits.pixels[:200], half(200, seed=0)
-    first = blind_scores(pixels, members, seed=0)
-    again, other = blind_scores(pixels, members, seed=0), blind_scores(pixels, members, seed=1)
-    assert all(np.array_equal(one, two) for one, two in zip(first, again, strict=True))
-    assert not np.array_equal(first[1], other[1])
+    pixels, members, facts = digits.pixels[:100], half(100, seed=0), np.zeros((100, 1))
+    first, again, other = (blind_guesses(pixels, facts, members, seed) for seed in (0, 0, 1))
+    for one, two, three in zip(first, again, other, strict=True):
+        assert np.array_equal(one.scores, two.scores)
+        assert not np.array_equal(one.scores, three.scores)

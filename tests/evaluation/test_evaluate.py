@@ -1,5 +1,5 @@
 import math
-import re
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -9,10 +9,11 @@ from scipy.stats import beta
 from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
 from mimia.config import EvaluationSettings
+from mimia.evaluation.comparison import holm
 from mimia.evaluation.conformal import conformal_p_values
-from mimia.evaluation.evaluate import Evaluation, evaluate, image_p_values, judge, judge_candidates
+from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, image_p_values
 
-SETTINGS = EvaluationSettings(resamples=50)
+SETTINGS = EvaluationSettings()
 
 
 def scores_of(members: int, nonmembers: int, shift: float, seed: int) -> tuple[Floats, Bools]:
@@ -87,53 +88,19 @@ def test_p_values_of_images_are_ranks_among_the_holdout_and_the_holdout_has_none
     assert np.array_equal(found[~holdout], conformal_p_values(values[~holdout], values[holdout]))
 
 
-def test_strong_attack_and_blind_guess_are_a_leak() -> None:
-    verdict = judge([evaluation(0, seed=1, attack="weak"), evaluation(0.5, attack="strong")], evaluation(0))
-    assert verdict.kind == "leaks"
-    assert re.search(r"The strongest attack, strong, has a ROC area of 0\.6.*; p = \d", verdict.sentence)
+def test_p_values_are_corrected_for_the_number_of_attacks() -> None:
+    members = np.arange(60) < 30
+    ids = np.array([f"image {number}" for number in range(60)])
+    attacks = [
+        Scores(f"{shift}", scores_of(30, 30, shift, seed)[0], ids, 0.5) for seed, shift in enumerate((0.6, 0, 0.4))
+    ]
+    found = evaluate_together(attacks, members, SETTINGS)
+    alone = [evaluate(each.attack, each.values, members, SETTINGS, each.threshold) for each in attacks]
+    assert [replace(each, corrected=each.p_value) for each in found] == alone
+    assert [each.corrected for each in found] == holm([each.p_value for each in alone])
 
 
-def test_members_that_score_lower_are_no_leak() -> None:
-    assert judge([evaluation(shift=-1)], evaluation(0)).kind == "no leak found"
-
-
-def test_blind_baseline_that_succeeds_forbids_a_verdict() -> None:
-    verdict = judge([evaluation(shift=3)], evaluation(shift=1))
-    assert verdict.kind == "invalid"
-    assert "pixel statistics alone" in verdict.sentence
-
-
-def test_smallest_p_value_is_corrected_for_the_number_of_attacks() -> None:
-    blind = evaluation(shift=0)
-    hit = next(found for seed in range(100) if 0.02 < (found := evaluation(0.2, seed)).p_value < 0.04)
-    misses = [evaluation(shift=-1, seed=seed) for seed in range(4)]
-    assert judge([hit], blind).kind == "leaks"
-    assert judge([hit, *misses], blind).kind == "no leak found"
-
-
-def test_share_of_true_positives_at_one_percent_is_told_where_there_are_enough_images() -> None:
-    blind = evaluation(shift=0)
-    assert "at 1 % false alarms" in judge([evaluation(shift=3, images=1000)], blind).sentence
-    assert "at 1 % false alarms" not in judge([evaluation(shift=3, images=900)], blind).sentence
-
-
-def test_where_nothing_leaks_a_leak_is_reported_in_one_audit_of_twenty() -> None:
-    blind = evaluation(shift=0)
-    simulations = 200
-    settings = EvaluationSettings(resamples=2)
-    alarms = 0
-    for seed in range(simulations):
-        attacks = [evaluate("attack", *scores_of(60, 60, 0, 10 * seed + number), settings) for number in range(5)]
-        alarms += judge(attacks, blind).kind == "leaks"
-    # Were the number of attacks not corrected for, 45 alarms would be expected.
-    assert 0 < alarms <= 0.05 * simulations + 3 * math.sqrt(0.05 * 0.95 * simulations)
-
-
-@pytest.mark.parametrize(
-    ("p_value", "blind_shift", "kind"),
-    [(0.01, 0, "leaks"), (0.2, 0, "no leak found"), (0.01, 1, "invalid")],
-)
-def test_candidates_are_judged_as_a_set(p_value: float, blind_shift: float, kind: str) -> None:
-    verdict = judge_candidates(12, 1500, p_value, evaluation(blind_shift))
-    assert verdict.kind == kind
-    assert ("12 of 1,500 candidates" in verdict.sentence) == (kind != "invalid")
+def test_scores_that_are_all_the_same_show_nothing() -> None:
+    found = evaluate("attack", np.ones(60), np.arange(60) < 30, SETTINGS, threshold=1.0)
+    assert found.p_value > 0.4
+    assert found.area.value == 0.5

@@ -1,12 +1,17 @@
+import math
+import time
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binom, norm
 from sklearn.metrics import roc_auc_score
 
 from mimia.arrays import Floats
 from mimia.evaluation.estimate import share
-from mimia.evaluation.roc import roc_area, roc_points, tpr_at_fpr
+from mimia.evaluation.roc import placements, roc_area, roc_points, tpr_at_fpr
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=20).map(np.array)
 
@@ -20,21 +25,20 @@ def slow_area(members: Floats, nonmembers: Floats) -> float:
 @given(SCORES, SCORES)
 @settings(max_examples=100, deadline=None)
 def test_area_is_the_share_of_pairs_in_the_right_order(members: Floats, nonmembers: Floats) -> None:
-    found = roc_area(members, nonmembers, resamples=2, seed=0).value
+    found = roc_area(members, nonmembers).value
     assert found == pytest.approx(slow_area(members, nonmembers))
     labels = [True] * len(members) + [False] * len(nonmembers)
     assert found == pytest.approx(roc_auc_score(labels, [*members, *nonmembers]))
 
 
 @pytest.mark.parametrize("decimals", [0, 9], ids=["with ties", "without ties"])
-def test_interval_is_that_of_resampling_members_and_nonmembers(decimals: int) -> None:
+def test_interval_is_nearly_that_of_resampling_members_and_nonmembers(decimals: int) -> None:
     generator = np.random.default_rng(0)
     members = generator.normal(0.5, 1, 40).round(decimals)
     nonmembers = generator.normal(0, 1, 60).round(decimals)
     areas = [slow_area_by_table(generator.choice(members, 40), generator.choice(nonmembers, 60)) for _ in range(4000)]
-    estimate = roc_area(members, nonmembers, resamples=4000, seed=1)
-    assert estimate.value is not None
-    assert (estimate.low, estimate.high) == pytest.approx(tuple(np.quantile(areas, [0.025, 0.975])), abs=0.01)
+    estimate = roc_area(members, nonmembers)
+    assert (estimate.low, estimate.high) == pytest.approx(tuple(np.quantile(areas, [0.025, 0.975])), abs=0.02)
 
 
 def slow_area_by_table(members: Floats, nonmembers: Floats) -> float:
@@ -42,21 +46,72 @@ def slow_area_by_table(members: Floats, nonmembers: Floats) -> float:
     return float((table > 0).mean() + (table == 0).mean() / 2)
 
 
-def test_interval_follows_from_the_seed_and_not_from_the_order() -> None:
-    generator = np.random.default_rng(0)
-    members, nonmembers = generator.normal(1, 1, 500), generator.normal(0, 1, 600)
-    first = roc_area(members, nonmembers, resamples=50, seed=0)
-    assert roc_area(members, nonmembers, resamples=50, seed=0) == first
-    assert roc_area(members, nonmembers, resamples=50, seed=1) != first
+@given(SCORES, SCORES)
+@settings(max_examples=50, deadline=None)
+def test_placements_are_shares_of_the_other_side(members: Floats, nonmembers: Floats) -> None:
+    table = (members[:, None] > nonmembers) + (members[:, None] == nonmembers) / 2
+    of_members, of_nonmembers = placements(members, nonmembers)
+    assert of_members == pytest.approx(table.mean(axis=1))
+    assert of_nonmembers == pytest.approx(table.mean(axis=0))
 
 
-def test_resamples_that_do_not_fit_in_memory_at_once_give_the_same_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.98])
+@pytest.mark.parametrize(("members", "nonmembers"), [(40, 40), (50, 400)])
+def test_interval_covers_the_true_area(area: float, members: int, nonmembers: int) -> None:
     generator = np.random.default_rng(0)
-    members, nonmembers = generator.normal(0.5, 1, 100), generator.normal(0, 1, 100)
-    whole = roc_area(members, nonmembers, resamples=3000, seed=0)
-    monkeypatch.setattr("mimia.evaluation.roc._WEIGHTS_IN_MEMORY", 7 * 200)
-    in_parts = roc_area(members, nonmembers, resamples=3000, seed=0)
-    assert (in_parts.low, in_parts.high) == pytest.approx((whole.low, whole.high), abs=0.01)
+    shift, repeats = norm.ppf(area) * math.sqrt(2), 400
+    misses = 0
+    for _ in range(repeats):
+        found = roc_area(generator.normal(shift, 1, members), generator.normal(size=nonmembers), 0.9)
+        assert found.low is not None
+        assert found.high is not None
+        misses += not found.low <= area <= found.high
+    assert fewest(repeats, 0.1) <= misses <= most(repeats, 0.1) + 0.02 * repeats
+
+
+def fewest(repeats: int, share_of: float) -> int:
+    return int(binom.ppf(0.001, repeats, share_of))
+
+
+def most(repeats: int, share_of: float) -> int:
+    return int(binom.ppf(0.999, repeats, share_of))
+
+
+@pytest.mark.parametrize("images", [5, 50])
+def test_perfect_scores_of_a_few_images_are_not_certain(images: int) -> None:
+    perfect = roc_area(np.ones(images), np.zeros(1000))
+    assert perfect.value == perfect.high == 1
+    assert perfect.low == pytest.approx(0.025 ** (1 / images))  # so many pairs of images, all in the right order
+    reversed_ = roc_area(np.zeros(images), np.ones(1000))
+    assert (reversed_.low, reversed_.high) == pytest.approx((0, 1 - 0.025 ** (1 / images)))
+
+
+def test_scores_that_are_all_the_same_tell_nothing() -> None:
+    assert str(roc_area(np.ones(20), np.ones(30))) == "0.500 [0.500, 0.500]"
+
+
+def test_single_image_of_a_side_says_nothing_of_the_spread() -> None:
+    assert str(roc_area(np.array([1.5]), np.array([1.0, 2.0]))) == "0.500 [0.000, 1.000]"
+
+
+def test_a_million_scores_take_two_seconds_and_half_a_gigabyte() -> None:
+    generator = np.random.default_rng(0)
+    members, nonmembers = generator.normal(1, 1, 500_000), generator.normal(0, 1, 500_000)
+    tracemalloc.start()
+    roc_points(members, nonmembers)
+    roc_area(members, nonmembers)
+    tpr_at_fpr(members, nonmembers, 0.001)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    started = time.process_time()  # tracing costs time, and other work on the machine is no fault of ours
+    false_rate, true_rate = roc_points(members, nonmembers)
+    area = roc_area(members, nonmembers)
+    tpr_at_fpr(members, nonmembers, 0.001)
+    assert time.process_time() - started < 2
+    assert peak < 500e6
+    assert len(false_rate) <= 2000
+    assert np.trapezoid(true_rate, false_rate) == pytest.approx(area.value, abs=1e-4)
+    assert area.value == pytest.approx(norm.cdf(math.sqrt(0.5)), abs=1e-3)
 
 
 @given(SCORES, SCORES)

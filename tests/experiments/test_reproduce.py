@@ -154,7 +154,7 @@ def test_unknown_experiment_or_cell_is_refused(name: str, only: str | None, mess
 def test_thinned_curve_keeps_what_low_rates_show() -> None:
     generator = np.random.default_rng(0)
     members = np.arange(6000) < 1000
-    full = evaluate("any", generator.normal(size=6000) + 2 * members, members, EvaluationSettings(resamples=10))
+    full = evaluate("any", generator.normal(size=6000) + 2 * members, members, EvaluationSettings())
     fewer = thinned(full)
     assert len(fewer.false_rate) < 250 < len(full.false_rate)
     for rate in (0.001, 0.01, 1.0):

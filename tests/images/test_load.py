@@ -12,7 +12,9 @@ from pyarrow import table as make_table
 
 from mimia.arrays import Pixels, content_id
 from mimia.errors import MimiaError
+from mimia.images.facts import FACTS, file_facts
 from mimia.images.load import load_images
+from mimia.images.sources import open_source
 from mimia.store import Store
 
 
@@ -62,6 +64,25 @@ def test_unusable_images_are_left_out_and_listed_with_the_reason(
         "c.png": "not an image",
         "d.png": "too small: 1×1 pixels for a size of 8",
     }
+
+
+def test_what_the_files_say_is_kept_in_the_order_of_the_images(photo_folder: Path, store: Store) -> None:
+    Image.open(photo_folder / "a" / "0.png").save(photo_folder / "a" / "0.jpg", quality=50)
+    (photo_folder / "c.png").write_text("hello")
+    sources = [str(photo_folder), "digits"]
+    for _ in range(2):  # decoded, and then out of the store
+        images = load_images(sources, store).images
+        assert images.facts.shape == (len(images), len(FACTS))
+        assert images.facts.dtype == np.float64
+        for row, name in enumerate(images.names[:7]):
+            np.testing.assert_array_equal(images.facts[row], file_facts(photo_folder / name))
+        digits = [encoded for _, encoded in open_source("digits")]
+        np.testing.assert_array_equal(images.facts[[7, -1]], [file_facts(digits[0]), file_facts(digits[-1])])
+        np.testing.assert_array_equal(images.take(np.array([8, 0])).facts, images.facts[[8, 0]])
+        assert images.names[:2].tolist() == ["a/0.jpg", "a/0.png"]
+        jpeg, png = images.facts[:2, FACTS.index("luminance quantisation")]
+        assert jpeg > 0
+        assert png == 0
 
 
 def test_nulls_of_a_parquet_file_are_left_out(tmp_path: Path, photo_folder: Path, store: Store) -> None:

@@ -2,16 +2,19 @@ import csv
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.stats import binomtest, mannwhitneyu
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from mimia.arrays import fingerprint_of_ids
+from mimia.arrays import Pixels, content_id, fingerprint_of_ids
 from mimia.config import Settings, read_settings
 from mimia.encoders.checkpoints import native
 from mimia.errors import MimiaError
 from mimia.images.load import load_images
-from mimia.pretraining.command import TRAINED_ON, pretrain
+from mimia.pretraining.command import CANARIES, TRAINED_ON, pretrain
 from mimia.store import Store
 
 
@@ -77,6 +80,83 @@ def test_empty_directory_is_filled_and_another_is_left_alone(tmp_path: Path) -> 
 def test_more_images_than_there_are_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MimiaError, match=r"1,798 images are asked for, and there are 1,797: .* \(--n-images\)"):
         pretrain(settings_of(tmp_path / "store", split={"n_members": 1798}), tmp_path / "checkpoint")
+
+
+@pytest.mark.parametrize("kind", ["image", "noise", "patches"])
+def test_canaries_on_disk_are_those_that_the_coins_let_in_pixel_for_pixel(kind: str, tmp_path: Path) -> None:
+    settings = settings_of(tmp_path / "store", canaries={"count": 20, "kind": kind})
+    checkpoint = pretrain(settings, tmp_path / "checkpoint")
+    store = Store(tmp_path / "store")
+    sides = {
+        side: load_images([str(checkpoint / CANARIES / side)], store, channels=1).images
+        for side in ("included", "excluded")
+    }
+    trained = trained_on(checkpoint)
+    ordinary, planted = trained[:30], trained[30:]
+    assert {row["id"] for row in planted} == set(sides["included"].ids)
+    assert not {row["id"] for row in trained} & set(sides["excluded"].ids)
+    assert all(content_id(read_grey(checkpoint / row["name"])) == row["id"] for row in planted)
+    names = [Path(name).name for side in sides.values() for name in side.names]
+    assert sorted(names) == [f"{number:04d}.png" for number in range(1, 21)]
+    source = load_images(["digits"], store).images
+    assert {row["id"] for row in ordinary} <= set(source.ids)
+    of_source = set(source.ids) & {*sides["included"].ids, *sides["excluded"].ids}
+    assert len(of_source) == (20 if kind == "image" else 0)
+    training = native.load_training(checkpoint)
+    assert training is not None
+    assert training.images == 30 + len(sides["included"])
+    assert training.images_fingerprint == fingerprint_of_ids(row["id"] for row in trained)
+
+
+def read_grey(path: Path) -> Pixels:
+    with Image.open(path) as image:
+        return np.asarray(image)[None]
+
+
+def test_canaries_come_beside_all_other_images_by_default_and_may_leave_one(tmp_path: Path, photo_folder: Path) -> None:
+    (photo_folder / "same.png").write_bytes((photo_folder / "f5.png").read_bytes())
+    changes: dict[str, Any] = {"data": {"source": str(photo_folder)}, "split": {}}
+    for count in (1, 5):
+        checkpoint = pretrain(
+            settings_of(tmp_path / "store", canaries={"count": count}, **changes), tmp_path / f"{count}"
+        )
+        pixels = [content_id(pixels) for pixels in photos_of(checkpoint)]
+        trained = [row["id"] for row in trained_on(checkpoint) if not row["name"].startswith(CANARIES)]
+        assert len(set(pixels)) == count  # a picture that stands twice in the source is one canary
+        assert not set(pixels) & set(trained)
+        assert len({*pixels, *trained}) == 6
+    with pytest.raises(MimiaError, match=r"1 images are asked for, and there are 0 beside 6 canaries: ask for fewer"):
+        pretrain(settings_of(tmp_path / "store", canaries={"count": 6}, **changes), tmp_path / "6")
+    with pytest.raises(MimiaError, match=r"7 canaries are asked for, and there are 6 different images: .*--canaries"):
+        pretrain(settings_of(tmp_path / "store", canaries={"count": 7}, **changes), tmp_path / "7")
+
+
+def photos_of(checkpoint: Path) -> list[Pixels]:
+    return [np.asarray(Image.open(path)).transpose(2, 0, 1) for path in sorted((checkpoint / CANARIES).glob("*/*.png"))]
+
+
+def test_coins_are_fair_and_neither_numbers_nor_images_tell_them(tmp_path: Path) -> None:
+    inside: list[int] = []
+    outside: list[int] = []
+    drawn = []
+    for seed in range(4):
+        settings = settings_of(tmp_path / "store", split={"n_members": 30, "seed": seed}, canaries={"count": 100})
+        folder = pretrain(settings, tmp_path / f"{seed}") / CANARIES
+        inside += [int(path.stem) for path in (folder / "included").iterdir()]
+        outside += [int(path.stem) for path in (folder / "excluded").iterdir()]
+        drawn.append({content_id(read_grey(path)) for path in folder.glob("*/*.png")})
+    assert binomtest(len(inside), 400).pvalue > 0.01
+    assert mannwhitneyu(inside, outside).pvalue > 0.01
+    assert len(drawn[0] & drawn[1]) < 30
+
+
+def test_images_of_a_training_without_canaries_do_not_depend_on_their_settings(tmp_path: Path) -> None:
+    plain, other = (
+        trained_on(pretrain(settings_of(tmp_path / "store", canaries={"count": 0, "kind": kind}), tmp_path / kind))
+        for kind in ("image", "noise")
+    )
+    assert plain == other
+    assert not (tmp_path / "image" / CANARIES).exists()
 
 
 def test_full_disk_is_told_and_nothing_half_written_stays(tmp_path: Path, full_disk: Path) -> None:

@@ -137,42 +137,42 @@ def save(path: Path, model: Mae | SimMim) -> Path:
 def test_no_encoder_keeps_the_decoder_it_was_trained_with(
     digits: ImageSet, store: Store, tmp_path: Path, source: str
 ) -> None:
-    checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(3)]
+    encoders = {name: save(tmp_path / name, make_mae(digits, seed)) for seed, name in enumerate("tab")}
+    lenders = [encoders["a"], encoders["b"]]
     settings = DecoderSettings.model_validate({"source": source, "epochs": 1})
-    made = with_decoders(checkpoints, digits, RECIPE, settings, COMPUTE, store)
-    for before, after in zip(checkpoints, made, strict=True):
+    made = with_decoders(encoders, lenders, digits, RECIPE, settings, COMPUTE, store)
+    for before, after in zip(encoders.values(), made.values(), strict=True):
         old, new = native.load(before).state_dict(), native.load(after).state_dict()
         assert all(torch.equal(old[name], new[name]) != of_decoder(name) for name in old if "pos_embed" not in name)
-    assert with_decoders(checkpoints, digits, RECIPE, settings, COMPUTE, store) == made
+    assert with_decoders(encoders, lenders, digits, RECIPE, settings, COMPUTE, store) == made
 
 
 def test_models_that_saw_images_in_question_borrow_decoders_and_lend_none(
     digits: ImageSet, store: Store, tmp_path: Path
 ) -> None:
-    checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(5)]
-    settings = DecoderSettings(source="shadow")
-    made = with_decoders(checkpoints[:3], digits, RECIPE, settings, COMPUTE, store, online=checkpoints[3:])
-    assert made[:3] == with_decoders(checkpoints[:3], digits, RECIPE, settings, COMPUTE, store)
-    whole = [native.load(path).state_dict() for path in checkpoints]
-    for encoder, path in zip(whole, made, strict=True):
+    encoders = {name: save(tmp_path / name, make_mae(digits, seed)) for seed, name in enumerate("taboc")}
+    lenders = [encoders["a"], encoders["b"]]
+    made = with_decoders(encoders, lenders, digits, RECIPE, DecoderSettings(source="shadow"), COMPUTE, store)
+    whole = [native.load(path).state_dict() for path in encoders.values()]
+    for encoder, path in zip(whole, made.values(), strict=True):
         joined = native.load(path).state_dict()
         assert torch.equal(joined["norm.weight"], encoder["norm.weight"])
-        lenders = [
+        lent_by = [
             place
             for place, each in enumerate(whole)
             if torch.equal(each["decoder_norm.weight"], joined["decoder_norm.weight"])
         ]
-        assert lenders in ([1], [2])
+        assert lent_by in ([1], [2])
 
 
 def test_single_shadow_cannot_lend_to_itself(digits: ImageSet, store: Store, tmp_path: Path) -> None:
-    checkpoints = [save(tmp_path / f"{seed}", make_mae(digits, seed)) for seed in range(2)]
+    encoders = {name: save(tmp_path / name, make_mae(digits, seed)) for seed, name in enumerate("ta")}
     with pytest.raises(MimiaError, match=r"raise shadows\.count to 2"):
-        with_decoders(checkpoints, digits, RECIPE, DecoderSettings(source="shadow"), COMPUTE, store)
+        with_decoders(encoders, [encoders["a"]], digits, RECIPE, DecoderSettings(source="shadow"), COMPUTE, store)
 
 
 def test_encoder_of_another_family_is_refused(digits: ImageSet, store: Store, tmp_path: Path) -> None:
     spec = spec_for(digits, Recipe.model_validate({"preset": "simmim-nano"}))
     model = SimMim(spec, SIMMIM_SIZES["nano"], torch.Generator().manual_seed(0))
     with pytest.raises(MimiaError, match="is no MAE"):
-        with_decoders([save(tmp_path / "simmim", model)], digits, RECIPE, FITTING, COMPUTE, store)
+        with_decoders({"target": save(tmp_path / "simmim", model)}, [], digits, RECIPE, FITTING, COMPUTE, store)

@@ -11,6 +11,7 @@ from mimia.arrays import Pixels, content_id, fingerprint_of_ids
 from mimia.config import ComputeSettings, SplitSettings
 from mimia.encoders.checkpoints import native
 from mimia.errors import MimiaError
+from mimia.images.facts import FACTS
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import pixel_statistics, pretrained, pretrained_shadows, spec_for
@@ -63,7 +64,7 @@ def pretrain(images: ImageSet, store: Store, recipe: Recipe, seed: int = 0, comp
 
 def image_set(pixels: Pixels) -> ImageSet:
     ids = np.array([content_id(image) for image in pixels])
-    return ImageSet(pixels, ids, ids)
+    return ImageSet(pixels, ids, ids, np.zeros((len(pixels), len(FACTS))))
 
 
 def test_same_settings_never_train_twice(counted_steps: CountedSteps, digits: ImageSet, store: Store) -> None:

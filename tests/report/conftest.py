@@ -10,22 +10,27 @@ import numpy as np
 import pytest
 import torch
 from playwright.sync_api import Browser, Page, sync_playwright
-from scipy.stats import mannwhitneyu
 
-from mimia.arrays import Bools
+from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
 from mimia.compute import hardware, versions
 from mimia.config import ComputeSettings, Settings, read_settings
 from mimia.config_file import to_toml
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.mae import SIZES, Mae
+from mimia.evaluation.blind import BlindGuess
+from mimia.evaluation.comparison import compare
 from mimia.evaluation.conformal import conformal_p_values, discoveries
-from mimia.evaluation.evaluate import Evaluation, evaluate, judge, judge_candidates
+from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
+from mimia.evaluation.evaluate import evaluate, evaluate_together
+from mimia.evaluation.one_run import one_run_bound
+from mimia.evaluation.validity import ControlScores, Duplicates, Measurements, measure_validity
+from mimia.evaluation.verdict import Sides, judge, strongest
 from mimia.images.imageset import ImageSet, LeftOut
 from mimia.images.load import load_images
 from mimia.record import histogram
 from mimia.report.gallery import make_gallery
-from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, NotRun, Run
+from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, NotRun, Run, TwinPictures
 from mimia.store import Store
 
 LONG_NAME = f"{'a' * 40}/{'scan_of_the_archive-' * 10}0001.png"
@@ -81,7 +86,7 @@ def settings() -> Settings:
             "out": Path("runs") / "first",
             "split": {"n_members": 160, "seed": 3},
             "recipe": {"base_learning_rate": 1.5e-7, "betas": (0.8, 0.99), "patch_normalised": True},
-            "evaluation": {"resamples": 20},
+            "evaluation": {"fewest_false_positives": 11},
         },
     )
 
@@ -161,14 +166,22 @@ def audit_report(settings: Settings, run: Run) -> AuditReport:
     ]
     scores[0] = replace(scores[0], threshold=float(np.nextafter(scores[0].values.max(), np.inf)))
     groups = {"members": members, "non-members": ~members}
-    evaluations = tuple(
-        evaluate(each.attack, each.values, members, settings.evaluation, each.threshold) for each in scores
-    )
-    blind = _blind(members, settings)
+    evaluations = evaluate_together(scores, members, settings.evaluation)
+    best = scores[evaluations.index(strongest(evaluations))]
+    measured = _measured(best.values, members, settings)
     return AuditReport(
-        verdict=judge(evaluations, blind),
+        verdict=judge(evaluations, measured, Sides("members", "non-members", (160, 1100))),
         evaluations=evaluations,
-        blind=blind,
+        strongest=best.attack,
+        comparisons={each.attack: compare(best.values, each.values, members) for each in scores if each is not best},
+        measured=measured,
+        twins=tuple(
+            TwinPictures(names=(LONG_NAME, "b.png"), pictures=(exhibit.original, exhibit.masked))
+            for exhibit in run.gallery[:6]
+        ),
+        epsilon=epsilon_lower_bound(best.values[members], best.values[~members], Fixed(best.threshold)),
+        one_run=one_run_bound(best.values, members),
+        drawn_at_random=True,
         run=run.model_copy(update={"histograms": tuple(histogram(each, groups) for each in scores[:2])}),
     )
 
@@ -181,16 +194,16 @@ def inference_report(settings: Settings, run: Run) -> InferenceReport:
     inside, outside = scores.values[asked], scores.values[~asked]
     p_values = conformal_p_values(inside, outside)
     listed = discoveries(p_values, 0.075)
-    set_p_value = float(mannwhitneyu(inside, outside, alternative="greater").pvalue)
-    blind = _blind(asked, settings)
     gallery = tuple(exhibit.model_copy(update={"group": "candidate"}) for exhibit in run.gallery)
     histograms = (histogram(scores, {"candidates": asked, "non-members": ~asked}),)
+    evaluation = evaluate("calibrated", scores.values, asked, settings.evaluation, scores.threshold)
+    measured = _measured(scores.values, asked, settings)
     return InferenceReport(
-        verdict=judge_candidates(int(listed.sum()), len(listed), set_p_value, blind),
-        attack="calibrated",
+        verdict=judge([evaluation], measured, Sides("candidates", "reference images", (150, 750))),
+        evaluation=evaluation,
         false_discovery_rate=0.075,
-        set_p_value=set_p_value,
-        blind=blind,
+        measured=measured,
+        twins=(),
         candidates=tuple(
             Candidate(
                 name=NAMES[place % len(NAMES)],
@@ -246,6 +259,14 @@ def _simulated(attack: str, members: Bools, shift: float) -> Scores:
     return Scores(attack, values, ids, threshold=float(np.quantile(values, 0.9)))
 
 
-def _blind(members: Bools, settings: Settings) -> Evaluation:
-    scores = np.random.default_rng(GENERATOR_SEED).uniform(size=len(members))
-    return evaluate("blind", scores, members, settings.evaluation)
+def _measured(scores: Floats, members: Bools, settings: Settings) -> Measurements:
+    """Measure sides that differ: with scores by luck for a third of the non-members, everything can be found."""
+    generator = np.random.default_rng(GENERATOR_SEED)
+    odds = generator.normal(size=(2, len(members))) + [[0.5], [0.1]] * members
+    folds = generator.permutation(np.arange(len(members)) % 5)
+    guesses = [BlindGuess(name, each, folds) for name, each in zip(("statistics", "pixels"), odds, strict=True)]
+    controls = [
+        ControlScores(name, generator.normal(size=len(members)), np.ones(len(members), dtype=bool))
+        for name in ("shadow 1", "shadow 2", "untrained model")
+    ]
+    return measure_validity(scores, members, guesses, controls, Duplicates(6, (0, 3)), 0.4, settings.evaluation)

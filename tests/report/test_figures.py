@@ -14,7 +14,7 @@ from mimia.evaluation.evaluate import evaluate
 from mimia.report.figures import curve_figure, histogram_figure, roc_figure, training_figure
 from mimia.report.schema import AuditReport, Histogram, Model
 
-SETTINGS = EvaluationSettings(resamples=2)
+SETTINGS = EvaluationSettings()
 HISTOGRAM = Histogram(
     attack="calibrated",
     quantity="score",
@@ -31,7 +31,7 @@ def histogram(**changes: object) -> str:
 def roc(members: Floats, nonmembers: Floats, attacks: Sequence[str] = ("one",)) -> str:
     scores, truth = np.concatenate([members, nonmembers]), np.arange(len(members) + len(nonmembers)) < len(members)
     evaluations = [evaluate(attack, scores, truth, SETTINGS) for attack in attacks]
-    return roc_figure(evaluations, evaluate("blind", scores, truth, SETTINGS), len(nonmembers))
+    return roc_figure(evaluations, [evaluate("blind", scores, truth, SETTINGS)], len(nonmembers))
 
 
 def training(*losses: Sequence[float], target: bool = True) -> str:
@@ -132,8 +132,13 @@ def test_labels_stay_within_the_figure_and_off_each_other(
 
 def test_every_attack_has_a_name_and_a_curve_of_its_own_look(audit_report: AuditReport) -> None:
     evaluations = audit_report.evaluations
-    svg = roc_figure(evaluations, audit_report.blind, 1100)
-    assert set(texts(svg)) >= {*(evaluation.attack for evaluation in evaluations), "guess", "no model (blind)"}
+    svg = roc_figure(evaluations, audit_report.measured.blind, 1100)
+    assert set(texts(svg)) >= {
+        *(evaluation.attack for evaluation in evaluations),
+        "guess",
+        "blind statistics",
+        "blind pixels",
+    }
     looks = Counter(style for style in re.findall('style="([^"]*)"', svg) if re.search("stroke-width: 2(;|$)", style))
     assert list(looks.values()) == [2] * len(evaluations)  # once in the plot, once in the legend
 

@@ -90,7 +90,7 @@ def test_directory_without_a_report_is_refused(tmp_path: Path) -> None:
         (lambda _: b"", r"Invalid JSON: EOF .*"),
         (lambda content: content.replace(b"2026", b"\xff\xfe"), r"Invalid JSON: invalid unicode .*"),
         (lambda _: b"[]", r"Input should be .*"),
-        (lambda content: content.replace(b'"schema_version": 1', b'"schema_version": 2'), r".*: Input should be 1"),
+        (lambda content: content.replace(b'"schema_version": 2', b'"schema_version": 3'), r".*: Input should be 2"),
         (lambda content: content.replace(b'"kind": "audit"', b'"kind": "poem"'), r".*'kind'.*"),
         (lambda content: content.replace(b'"seconds": 98.7', b'"minutes": 1.6'), r".*\.seconds: Field required"),
     ],

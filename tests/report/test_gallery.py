@@ -10,6 +10,7 @@ from mimia.arrays import Bools, Floats, Pixels, content_id
 from mimia.config import SignalSettings
 from mimia.encoders.base import ModelSpec, TargetSpace
 from mimia.encoders.mae import SIZES, Mae
+from mimia.images.facts import FACTS
 from mimia.images.imageset import ImageSet
 from mimia.masking import random_masks
 from mimia.report.gallery import make_gallery
@@ -40,6 +41,7 @@ def image_set(pixels: Pixels) -> ImageSet:
         pixels=pixels,
         ids=np.array([content_id(image) for image in pixels]),
         names=np.array([f"{number}.png" for number in range(len(pixels))]),
+        facts=np.zeros((len(pixels), len(FACTS))),
     )
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
-from mimia.evaluation.evaluate import Verdict
+from mimia.evaluation.verdict import RULE, Verdict
 from mimia.report.html import render
 from mimia.report.schema import AuditReport, InferenceReport, Model
 
@@ -45,11 +45,11 @@ BROKEN_WORDS = """() => {
     const found = [];
     const walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
     while (walker.nextNode())
-        for (const word of walker.currentNode.data.matchAll(/[\\p{Script=Latin}\\d.]+/gu)) {
+        for (const word of walker.currentNode.data.matchAll(/[\\p{Script=Latin}\\d._]+/gu)) {
             const range = document.createRange();
             range.setStart(walker.currentNode, word.index);
             range.setEnd(walker.currentNode, word.index + word[0].length);
-            if (word[0].length <= 20 && range.getClientRects().length > 1) found.push(word[0]);
+            if (word[0].length <= 18 && range.getClientRects().length > 1) found.push(word[0]);
         }
     return found;
 }"""
@@ -77,7 +77,7 @@ def page(report: Report) -> str:
     return render(report)
 
 
-@pytest.fixture(scope="module", params=[1280, 901, 900, 400], ids=lambda width: f"{width} px")
+@pytest.fixture(scope="module", params=[1280, 1001, 1000, 400], ids=lambda width: f"{width} px")
 def opened(
     request: pytest.FixtureRequest, browser: Browser, page: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Opened]:
@@ -179,8 +179,30 @@ def test_page_of_an_audit_tells_each_figure_of_each_attack_or_why_there_is_none(
         for figure in (each.area, each.tpr_at_1_percent, each.tpr_at_01_percent, each.precision, each.recall):
             assert figure is not None
             assert (figure.note or f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f}") in text
-    assert "too few images: 1,100 of 10,000 non-members" in text
+    assert "too few images: 1,100 of 11,000 non-members" in text
     assert "no image is called a member" in text
+
+
+def test_page_tells_each_check_of_the_gate_with_its_outcome_and_the_rule(report: Report, page: str) -> None:
+    text = Parsed(page).text
+    assert len(report.verdict.checks) == 6
+    for check in report.verdict.checks:
+        assert f'class="{check.outcome}"' in page
+        assert squeezed(f"{check.name} {check.finding}") in text
+    assert RULE in text
+    for control in report.measured.controls:
+        assert f"{control.model} {control.area}" in text
+    assert f"among {report.measured.matched.pairs:,} pairs" in text
+
+
+def test_page_of_an_audit_tells_what_follows_for_differential_privacy(audit_report: AuditReport) -> None:
+    drawn = Parsed(render(audit_report)).text
+    assert audit_report.one_run is not None
+    assert f"ε ≥ {audit_report.one_run.value:.2f} for the training that is audited" in drawn
+    assert f"trainings like this one have ε ≥ {audit_report.epsilon.value:.2f}" in drawn
+    given = Parsed(render(audit_report.model_copy(update={"one_run": None, "drawn_at_random": False}))).text
+    assert "it bounds no differential-privacy parameter" in given
+    assert "canaries, " not in given
 
 
 def test_page_of_an_inference_tells_the_first_of_the_list_and_the_bound(inference_report: InferenceReport) -> None:
@@ -203,7 +225,7 @@ def test_page_of_an_inference_without_a_find_has_no_list(inference_report: Infer
 def test_verdicts_differ_in_word_and_colour(
     inference_report: InferenceReport, kind: Literal["leaks", "no leak found", "invalid"]
 ) -> None:
-    page = render(inference_report.model_copy(update={"verdict": Verdict(kind, "For a reason.")}))
+    page = render(inference_report.model_copy(update={"verdict": Verdict(kind, "For a reason.", ())}))
     assert f"<strong>{kind.capitalize()}</strong><p>For a reason.</p>" in page
     colour = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"}[kind]
     assert f"--accent: {colour};" in page
@@ -241,8 +263,8 @@ def test_no_text_is(opened: Opened, script: str) -> None:
     assert opened.tab.evaluate(script) == []
 
 
-def test_every_picture_is_shown(opened: Opened) -> None:
-    assert opened.tab.evaluate("document.images.length") == 4 * 12
+def test_every_picture_is_shown(opened: Opened, report: Report) -> None:
+    assert opened.tab.evaluate("document.images.length") == 4 * 12 + 2 * len(report.twins)
     assert opened.tab.evaluate(EMPTY_PICTURES) == []
 
 

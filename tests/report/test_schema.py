@@ -27,7 +27,18 @@ def test_report_cannot_be_changed(report: AuditReport | InferenceReport) -> None
 
 
 def test_report_with_an_unknown_key_is_refused_wherever_it_stands(report: AuditReport | InferenceReport) -> None:
-    for part in ("", "verdict", "blind", "run", "run.models.0", "run.histograms.0", "run.gallery.0", "run.left_out.0"):
+    for part in (
+        "",
+        "verdict",
+        "verdict.checks.0",
+        "measured",
+        "measured.blind.0",
+        "run",
+        "run.models.0",
+        "run.histograms.0",
+        "run.gallery.0",
+        "run.left_out.0",
+    ):
         values = json.loads(report.model_dump_json())
         place = values
         for key in filter(None, part.split(".")):

@@ -1,6 +1,7 @@
 """Models of each family at the size of the digits, and images for them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,7 +30,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
 def coloured(digits: ImageSet) -> ImageSet:
     """Images of three digits, one a channel."""
     pixels = np.concatenate([digits.pixels[start : start + 200] for start in (0, 200, 400)], axis=1)
-    return ImageSet(pixels, np.array([content_id(image) for image in pixels]), digits.names[:200])
+    ids = np.array([content_id(image) for image in pixels])
+    return replace(digits.take(np.arange(200)), pixels=pixels, ids=ids)
 
 
 @pytest.fixture(scope="session")

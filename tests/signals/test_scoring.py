@@ -19,6 +19,7 @@ from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import SIZES, Mae
 from mimia.encoders.vit import PatchEmbed
 from mimia.errors import MimiaError
+from mimia.images.facts import FACTS
 from mimia.images.imageset import ImageSet
 from mimia.masking import random_masks
 from mimia.recipes import Recipe
@@ -78,9 +79,10 @@ class Counted(np.ndarray[Any, np.dtype[np.uint8]]):
 
 
 def counted(images: ImageSet, interrupt_at: int | None = None) -> tuple[ImageSet, Counted]:
-    pixels = np.array(images.pixels[:50]).view(Counted)
+    images = images.take(np.arange(50))
+    pixels = images.pixels.view(Counted)
     pixels.interrupt_at = interrupt_at
-    return ImageSet(pixels, images.ids[:50], images.names[:50]), pixels
+    return replace(images, pixels=pixels), pixels
 
 
 @contextmanager
@@ -334,9 +336,10 @@ def test_only_the_rows_that_are_scored_are_read(save: Save, store: Store, tmp_pa
     pixels = np.memmap(tmp_path / "pixels.u8", np.uint8, "r+", shape=(many, 1, 8, 8))
     pixels[-1] = np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)
     names: Ids = np.broadcast_to(np.array("image"), (many,))
+    facts: Floats = np.broadcast_to(np.zeros(len(FACTS)), (many, len(FACTS)))
     pixels.flush()
     pixels = np.memmap(tmp_path / "pixels.u8", np.uint8, "r", shape=(many, 1, 8, 8))
-    found = score(kind, save("target"), ImageSet(pixels, names, names), store, rows=np.array([0, many - 1]))
+    found = score(kind, save("target"), ImageSet(pixels, names, names, facts), store, np.array([0, many - 1]))
     assert np.isfinite(found).all()  # an image of one colour too
     assert not np.array_equal(found[0], found[1])
 

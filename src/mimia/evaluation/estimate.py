@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+CONFIDENCE = 0.95
+"""Of all intervals and bounds that a report shows."""
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -29,7 +32,7 @@ class Estimate:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def share(hits: int, of: int, confidence: float = 0.95) -> Estimate:
+def share(hits: int, of: int, confidence: float = CONFIDENCE) -> Estimate:
     """Give a share with its exact interval (Clopper and Pearson, 1934).
 
     >>> str(share(9, 10))

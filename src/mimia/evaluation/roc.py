@@ -4,37 +4,88 @@ Ties count half in the area: it is the probability that a member scores higher t
 probability that they score the same.
 """
 
+import math
+
 import numpy as np
-from sklearn.metrics import roc_auc_score, roc_curve
+from scipy.special import expit, logit
+from scipy.stats import norm, rankdata
+from sklearn.metrics import roc_curve
 
-from mimia.arrays import Floats, Indices
-from mimia.evaluation.estimate import Estimate, share
+from mimia.arrays import Floats
+from mimia.evaluation.estimate import CONFIDENCE, Estimate, share
 
-_WEIGHTS_IN_MEMORY = 2**22
+_POINTS = 1000  # of a curve that is kept, and as many again at low rates
 
 
 def roc_points(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
-    """Give false- and true-positive rates of all thresholds, without points on straight lines."""
-    false_rate, true_rate, _ = roc_curve(*_labelled(members, nonmembers))
-    return false_rate, true_rate
+    """Give false- and true-positive rates of all thresholds, without points on straight lines.
+
+    Of a curve of many thousand points, enough are kept to draw it on linear and logarithmic axes.
+    """
+    labels = np.concatenate([np.ones(len(members)), np.zeros(len(nonmembers))])
+    false_rate, true_rate, _ = roc_curve(labels, np.concatenate([members, nonmembers]))
+    if len(false_rate) <= 2 * _POINTS:
+        return false_rate, true_rate
+    grid = np.concatenate([np.linspace(0, 1, _POINTS), np.geomspace(1 / len(nonmembers), 1, _POINTS)])
+    kept = np.unique(np.searchsorted(false_rate, grid, side="right") - 1)
+    return false_rate[kept], true_rate[kept]
 
 
-def roc_area(members: Floats, nonmembers: Floats, resamples: int, seed: int) -> Estimate:
-    """Give the ROC area with a percentile interval of the stratified bootstrap.
+def placements(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
+    """Give the share of non-members that each member beats, and of members that each non-member is beaten by.
+
+    The mean of either is the ROC area. Found from mid-ranks, in the time of a sort (Sun and Xu, IEEE Signal Processing
+    Letters 21, 2014, equation 5).
 
     Args:
         members: Scores of members, (m,).
         nonmembers: Scores of non-members, (n,).
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the bootstrap.
 
-    >>> roc_area(np.array([2.0, 1.0]), np.array([1.0, 0.0]), resamples=10, seed=0).value
-    0.875
+    Returns:
+        (m,) and (n,); ties count half.
+
+    >>> placements(np.array([2.0, 1.0]), np.array([1.0, 0.0]))
+    (array([1.  , 0.75]), array([0.75, 1.  ]))
     """
-    area = float(roc_auc_score(*_labelled(members, nonmembers)))
-    areas = _bootstrap_areas(members, nonmembers, resamples, np.random.default_rng(seed))
-    low, high = np.quantile(areas, [0.025, 0.975])
-    return Estimate(area, float(low), float(high))
+    m, n = len(members), len(nonmembers)
+    ranks = rankdata(np.concatenate([members, nonmembers]))
+    return (ranks[:m] - rankdata(members)) / n, 1 - (ranks[m:] - rankdata(nonmembers)) / m
+
+
+def roc_area(members: Floats, nonmembers: Floats, confidence: float = CONFIDENCE) -> Estimate:
+    """Give the ROC area with its interval (DeLong et al., Biometrics 44, 1988), found on the scale of log-odds.
+
+    Where the sides do not overlap, that variance is zero and would claim certainty. There the interval is the exact
+    one of min(m, n) pairs of images of their own, which are independent, and all of which are in the right order.
+
+    Args:
+        members: Scores of members, (m,).
+        nonmembers: Scores of non-members, (n,).
+        confidence: Of the interval, two-sided.
+
+    >>> str(roc_area(np.array([3.0, 2.0, 1.0]), np.array([2.5, 0.5, 0.0])))
+    '0.778 [0.173, 0.983]'
+    """
+    of_members, of_nonmembers = placements(members, nonmembers)
+    area, pairs = float(of_members.mean()), min(len(members), len(nonmembers))
+    if pairs < 2:  # nobody knows how much they vary
+        return Estimate(area, 0.0, 1.0)
+    return area_estimate(area, area_variance(of_members, of_nonmembers), pairs, confidence)
+
+
+def area_estimate(area: float, variance: float, pairs: int, confidence: float) -> Estimate:
+    """Give an area of known variance with its interval; ``pairs`` are the images of the smaller side."""
+    if area in (0.0, 1.0):
+        exact = share(round(area * pairs), pairs, confidence)
+        return Estimate(area, exact.low, exact.high)
+    deviation = math.sqrt(variance)
+    reach = float(norm.ppf((1 + confidence) / 2)) * deviation / (area * (1 - area))
+    return Estimate(area, float(expit(logit(area) - reach)), float(expit(logit(area) + reach)))
+
+
+def area_variance(of_members: Floats, of_nonmembers: Floats) -> float:
+    """Give the variance of an area from its `placements`, or of a difference of areas from theirs."""
+    return float(sum(part.var(ddof=1) / len(part) for part in (of_members, of_nonmembers)))
 
 
 def tpr_at_fpr(members: Floats, nonmembers: Floats, rate: float, fewest: int = 10) -> Estimate:
@@ -49,36 +100,3 @@ def tpr_at_fpr(members: Floats, nonmembers: Floats, rate: float, fewest: int = 1
         return Estimate(None, note=f"too few images: {len(nonmembers):,} of {needed:,} non-members")
     bar = np.partition(nonmembers, -allowed - 1)[-allowed - 1]  # ties with it are not above it
     return share(int((members > bar).sum()), len(members))
-
-
-def _labelled(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
-    labels = np.concatenate([np.ones(len(members)), np.zeros(len(nonmembers))])
-    return labels, np.concatenate([members, nonmembers])
-
-
-def _bootstrap_areas(members: Floats, nonmembers: Floats, resamples: int, generator: np.random.Generator) -> Floats:
-    """Areas of resamples: each is a sum over the distinct scores, weighted by how often each was drawn."""
-    m, n = len(members), len(nonmembers)
-    distinct, place = np.unique(np.concatenate([members, nonmembers]), return_inverse=True)
-    order_m, starts_m, groups_m = _groups(place[:m])
-    order_n, starts_n, groups_n = _groups(place[m:])
-    areas = []
-    chunk = max(1, _WEIGHTS_IN_MEMORY // (m + n))
-    for start in range(0, resamples, chunk):
-        count = min(chunk, resamples - start)
-        positive = np.zeros((count, len(distinct)))
-        negative = np.zeros((count, len(distinct)))
-        drawn = generator.multinomial(m, np.full(m, 1 / m), size=count)
-        positive[:, groups_m] = np.add.reduceat(drawn[:, order_m], starts_m, axis=1)
-        drawn = generator.multinomial(n, np.full(n, 1 / n), size=count)
-        negative[:, groups_n] = np.add.reduceat(drawn[:, order_n], starts_n, axis=1)
-        beaten = negative.cumsum(axis=1) - negative / 2
-        areas.append((positive * beaten).sum(axis=1) / (m * n))
-    return np.concatenate(areas)
-
-
-def _groups(place: Indices) -> tuple[Indices, Indices, Indices]:
-    """Sort places; tell where each distinct one starts, and which it is."""
-    order = np.argsort(place, kind="stable")
-    groups, starts = np.unique(place[order], return_index=True)
-    return order, starts, groups

@@ -27,7 +27,7 @@ _SIZES: dict[Profile, Tree] = {
 }
 _DRAWS: dict[Profile, int] = {"smoke": 2, "mini": 16}
 _EVALUATION: dict[Profile, Tree] = {
-    "smoke": {"fewest_false_positives": 2, "resamples": 200},  # 1 % of 200
+    "smoke": {"fewest_false_positives": 2},  # 1 % of 200
     "mini": {"fewest_false_positives": 5},  # 0.1 % of 5,000
 }
 OF_DECODERS = {"distances", "surroundings", "gradients"}

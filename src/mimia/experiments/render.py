@@ -78,7 +78,7 @@ def comparison_figure(cells: Sequence[CellResult]) -> str:
         compared = [each for each in ordered if each.attack == "threshold" and each not in strongest]
         drawn += [replace(each, attack=f"{each.attack}, {_level(cell, each.attack)}") for each in strongest + compared]
     nonmembers = cells[0].report.run.counts["non-members"]
-    return roc_figure(drawn, cells[0].report.blind, nonmembers)
+    return roc_figure(drawn, cells[0].report.measured.blind, nonmembers)
 
 
 def _level(cell: CellResult, attack: str) -> str:

@@ -58,7 +58,8 @@ def summarise(cell: Cell, command: str, audited: AuditResult) -> CellResult:
     changes = {
         "run": run,
         "evaluations": tuple(thinned(evaluation) for evaluation in report.evaluations),
-        "blind": thinned(report.blind),
+        "measured": replace(report.measured, blind=tuple(thinned(each) for each in report.measured.blind)),
+        "twins": (),
     }
     return CellResult(
         cell=cell.name,

@@ -40,7 +40,7 @@ def shorter_side(encoded: Encoded) -> int:
     Raises:
         DecodeError: It is no image, or one of a decompression bomb's size.
     """
-    with _opened(encoded) as image:
+    with open_image(encoded) as image:
         return min(image.size)
 
 
@@ -58,16 +58,26 @@ def decode(encoded: Encoded, image_size: int, channels: int) -> Pixels:
     Raises:
         DecodeError: It is broken, of a decompression bomb's size, or less than half as large as wanted.
     """
-    with _opened(encoded) as image:
-        if 2 * min(image.size) < image_size:
-            width, height = image.size
-            raise DecodeError(f"too small: {width}×{height} pixels for a size of {image_size}")
-        pixels = np.asarray(_fit(_to_mode(image, channels), image_size))
+    with open_image(encoded) as image:
+        return to_pixels(image, image_size, channels)
+
+
+def to_pixels(image: Image.Image, image_size: int, channels: int) -> Pixels:
+    """Do what `decode` does with an image that is opened."""
+    if 2 * min(image.size) < image_size:
+        width, height = image.size
+        raise DecodeError(f"too small: {width}×{height} pixels for a size of {image_size}")
+    pixels = np.asarray(_fit(_to_mode(image, channels), image_size))
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 @contextmanager
-def _opened(encoded: Encoded) -> Iterator[Image.Image]:
+def open_image(encoded: Encoded) -> Iterator[Image.Image]:
+    """Open an image for a block, of which only the header is read.
+
+    Raises:
+        DecodeError: It is no image, or one of a decompression bomb's size, or anything fails in the block.
+    """
     try:
         with Image.open(io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded) as image:
             yield image

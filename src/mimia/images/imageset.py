@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mimia.arrays import Ids, Indices, Pixels, fingerprint_of_ids
+from mimia.arrays import Floats, Ids, Indices, Pixels, fingerprint_of_ids
 
 
 @dataclass(frozen=True)
@@ -13,11 +13,13 @@ class ImageSet:
         pixels: uint8, (N, C, H, W); usually a memory map.
         ids: Content id of each image, (N,).
         names: Where each image came from, for the reader of a report, (N,).
+        facts: What its file says of each, float64, (N, facts), as `mimia.images.facts.FACTS` names them.
     """
 
     pixels: Pixels
     ids: Ids
     names: Ids
+    facts: Floats
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -29,7 +31,7 @@ class ImageSet:
 
     def take(self, rows: Indices) -> "ImageSet":
         """Copy some rows into memory."""
-        return ImageSet(self.pixels[rows], self.ids[rows], self.names[rows])
+        return ImageSet(self.pixels[rows], self.ids[rows], self.names[rows], self.facts[rows])
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from mimia.arrays import Indices, Pixels, content_id
+from mimia.arrays import Floats, Indices, Pixels, content_id
 from mimia.errors import MimiaError
-from mimia.images.decode import DecodeError, Encoded, decode, refuse_bombs, shorter_side
+from mimia.images.decode import DecodeError, Encoded, open_image, refuse_bombs, shorter_side, to_pixels
+from mimia.images.facts import FACTS, facts_of
 from mimia.images.imageset import ImageSet, LeftOut
 from mimia.images.sources import Source, open_source
 from mimia.progress import progress
@@ -67,6 +68,7 @@ def load_images(
         "image_size": image_size,
         "channels": channels,
         "size_if_mixed": size_if_mixed,
+        "facts": FACTS,
     }
 
     def build(work: Path) -> None:
@@ -81,9 +83,10 @@ def load_images(
     path = store.make("images", state, build)
     meta = json.loads((path / "images.json").read_text())
     pixels: Pixels = np.memmap(path / "pixels.u8", np.uint8, "r").reshape(meta["shape"])
+    facts: Floats = np.load(path / "facts.npy")
     bounds = np.cumsum([0, *meta["counts"]])
     return LoadedImages(
-        images=ImageSet(pixels, np.array(meta["ids"]), np.array(meta["names"])),
+        images=ImageSet(pixels, np.array(meta["ids"]), np.array(meta["names"]), facts),
         rows={name: np.arange(bounds[i], bounds[i + 1]) for i, name in enumerate(names)},
         left_out=tuple(LeftOut(**entry) for entry in meta["left_out"]),
     )
@@ -93,6 +96,7 @@ def _decode_all(opened: dict[str, Source], size: int, channels: int, pool: Threa
     counts: list[int] = []
     ids: list[str] = []
     kept: list[str] = []
+    facts: list[Floats] = []
     left_out: list[LeftOut] = []
     total = sum(map(len, opened.values()))
     with (work / "pixels.u8").open("wb") as out, progress("decoding images", total) as advance:
@@ -103,14 +107,17 @@ def _decode_all(opened: dict[str, Source], size: int, channels: int, pool: Threa
                     if isinstance(result, LeftOut):
                         left_out.append(result)
                     else:
-                        ids.append(content_id(result))
+                        pixels, facts_of_file = result
+                        ids.append(content_id(pixels))
                         kept.append(name)
-                        out.write(result.data)
+                        facts.append(facts_of_file)
+                        out.write(pixels.data)
                 advance(len(chunk))
             counts.append(len(ids) - before)
             if counts[-1] == 0:
                 why = f"{left_out[-1].name} is {left_out[-1].reason}" if left_out else "it is empty"
                 raise MimiaError(f"No image of {source_name} can be used: {why}.")
+    np.save(work / "facts.npy", np.stack(facts))
     meta = {
         "shape": [len(ids), channels, size, size],
         "counts": counts,
@@ -121,10 +128,12 @@ def _decode_all(opened: dict[str, Source], size: int, channels: int, pool: Threa
     (work / "images.json").write_text(json.dumps(meta))
 
 
-def _try_decode(size: int, channels: int, item: tuple[str, Encoded]) -> Pixels | LeftOut:
+def _try_decode(size: int, channels: int, item: tuple[str, Encoded]) -> tuple[Pixels, Floats] | LeftOut:
     name, encoded = item
     try:
-        return decode(encoded, size, channels)
+        with open_image(encoded) as image:
+            facts = facts_of(image, encoded)  # before decoding, which closes the file and may add entries
+            return to_pixels(image, size, channels), facts
     except DecodeError as error:
         return LeftOut(name, str(error))
 

@@ -1,27 +1,51 @@
-"""``mimia pretrain``: a checkpoint directory, with the list of its training images."""
+"""``mimia pretrain``: a checkpoint directory, with the list of its training images and with its canaries."""
 
 import csv
 import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mimia.arrays import Bools, Indices
 from mimia.config import Settings
 from mimia.errors import MimiaError
+from mimia.images.canaries import make_canaries, save_png
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import given_tokenizer, pretrained, spec_for
+from mimia.seeds import derived_seed
 from mimia.store import Store
 
+CANARIES = "canaries"
 TRAINED_ON = "trained_on.csv"
+
+
+@dataclass(frozen=True)
+class _Canaries:
+    """What may join the training images.
+
+    Attributes:
+        images: All of them, named as the checkpoint has them.
+        included: On which side each coin fell, (canaries,).
+        drawn: Rows of the source that they were made of, (canaries,).
+    """
+
+    images: ImageSet
+    included: Bools
+    drawn: Indices
 
 
 def pretrain(settings: Settings, out: Path) -> Path:
     """Pre-train a model on the images of ``data.source`` and write its checkpoint.
 
+    Canaries are made of other images than the ordinary training images. A coin decides for each whether it is trained
+    on; the checkpoint has them as PNG, in ``canaries/included`` and ``canaries/excluded``.
+
     Args:
-        settings: ``split.n_members`` images are drawn with ``split.seed``; all of them by default.
+        settings: ``split.n_members`` images are drawn with ``split.seed``, all of them by default, and
+            ``canaries.count`` more.
         out: Directory that does not exist yet or is empty.
 
     Raises:
@@ -32,18 +56,25 @@ def pretrain(settings: Settings, out: Path) -> Path:
         raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
     store = Store(settings.store)
     images = load_images([settings.data.source], store, settings.data.image_size).images
-    wanted = settings.split.n_members or len(images)
-    if wanted > len(images):
-        raise MimiaError(f"{wanted:,} images are asked for, and there are {len(images):,}: ask for fewer (--n-images).")
-    rows = np.random.default_rng(settings.split.seed).permutation(len(images))[:wanted]
-    chosen = images.take(rows)
+    canaries = _draw_canaries(images, settings)
+    rows = np.random.default_rng(settings.split.seed).permutation(len(images))
+    rows = rows[~np.isin(images.ids[rows], images.ids[canaries.drawn])]
+    wanted = settings.split.n_members or max(1, len(rows))
+    if wanted > len(rows):
+        beside = f" beside {len(canaries.drawn):,} canaries" if len(canaries.drawn) else ""
+        raise MimiaError(
+            f"{wanted:,} images are asked for, and there are {len(rows):,}{beside}: ask for fewer (--n-images)."
+        )
+    chosen = images.take(rows[:wanted])
+    if canaries.included.any():
+        chosen = _joined(chosen, canaries.images.take(np.flatnonzero(canaries.included)))
     spec = spec_for(chosen, settings.recipe)
     tokenizer = given_tokenizer(settings, spec)
     checkpoint = pretrained(
         chosen, spec, settings.recipe, settings.recipe.seed, settings.compute, store, tokenizer=tokenizer
     )
     try:
-        _write(checkpoint, chosen, out)
+        _write(checkpoint, chosen, canaries, out)
     except OSError as error:
         raise MimiaError(
             f"The checkpoint cannot be written to {out} ({error}): free some space or choose another directory with "
@@ -52,7 +83,38 @@ def pretrain(settings: Settings, out: Path) -> Path:
     return out
 
 
-def _write(checkpoint: Path, images: ImageSet, out: Path) -> None:
+def _draw_canaries(images: ImageSet, settings: Settings) -> _Canaries:
+    """Draw different images, and a coin for each, in an order that tells nothing of either."""
+    count, seed = settings.canaries.count, settings.split.seed
+    generator = np.random.default_rng(derived_seed(seed, "canaries"))
+    _, different = np.unique(images.ids, return_index=True)
+    if count > len(different):
+        raise MimiaError(
+            f"{count:,} canaries are asked for, and there are {len(different):,} different images: ask for fewer "
+            "(--canaries)."
+        )
+    drawn = generator.permutation(different)[:count]
+    included = generator.random(count) < 0.5
+    canaries = make_canaries(
+        images.take(drawn), settings.canaries.kind, settings.recipe.patch_size, derived_seed(seed, "canaries", "pixels")
+    )
+    names = [
+        f"{CANARIES}/{'included' if coin else 'excluded'}/{number:0{max(4, len(str(count)))}}.png"
+        for number, coin in enumerate(included, 1)
+    ]
+    return _Canaries(replace(canaries, names=np.array(names, dtype=np.str_)), included, drawn)
+
+
+def _joined(first: ImageSet, second: ImageSet) -> ImageSet:
+    return ImageSet(
+        pixels=np.concatenate([first.pixels, second.pixels]),
+        ids=np.concatenate([first.ids, second.ids]),
+        names=np.concatenate([first.names, second.names]),
+        facts=np.concatenate([first.facts, second.facts]),
+    )
+
+
+def _write(checkpoint: Path, images: ImageSet, canaries: _Canaries, out: Path) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent) as temporary:  # so that it is never seen half-written
         work = Path(temporary) / "checkpoint"
@@ -61,4 +123,7 @@ def _write(checkpoint: Path, images: ImageSet, out: Path) -> None:
             writer = csv.writer(file)
             writer.writerow(["name", "id"])
             writer.writerows(zip(images.names.tolist(), images.ids.tolist(), strict=True))
+        for name, pixels in zip(canaries.images.names, canaries.images.pixels, strict=True):
+            (work / name).parent.mkdir(parents=True, exist_ok=True)
+            save_png(pixels, work / name)
         work.replace(out)

@@ -4,7 +4,7 @@ Calibration compares like with like only if the references' decoders came about 
 images, in the same order, with the same seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -29,34 +29,31 @@ _RIDGE = 1e-3  # of the mean variance of a latent: keeps the map finite where la
 
 
 def with_decoders(
-    checkpoints: Sequence[Path],
+    encoders: Mapping[str, Path],
+    lenders: Sequence[Path],
     images: ImageSet,
     recipe: Recipe,
     settings: DecoderSettings,
     compute: ComputeSettings,
     store: Store,
-    online: Sequence[Path] = (),
-) -> list[Path]:
+) -> dict[str, Path]:
     """Give a checkpoint of each encoder with a decoder that is not its own, all by the same procedure.
 
     Args:
-        checkpoints: The target's, then the shadows'.
+        encoders: By name, the target's, then those of the shadows, then any others.
+        lenders: The shadows' checkpoints. No other model lends its decoder: those of the online attacks saw images that
+            are judged.
         images: Neither to be judged, nor seen by any encoder.
         recipe: The target's; the size of its decoder is that of a fitted one.
         settings: Where the decoders come from, and how they are fitted.
         compute: Device and precision.
         store: Where the new checkpoints are kept.
-        online: Models of the online attacks, whose checkpoints are given last. They saw images that are judged, and so
-            they lend no decoder.
 
     Raises:
         MimiaError: A model is no MAE, or a single shadow shall lend its decoder to itself.
     """
-    made = []
-    lenders = checkpoints[1:]
-    names = [f"shadow {number}" for number in range(1, len(checkpoints))]
-    names = ["target", *names, *(f"online {number}" for number in range(1, len(online) + 1))]
-    for index, (checkpoint, name) in enumerate(zip([*checkpoints, *online], names, strict=True)):
+    made = {}
+    for index, (name, checkpoint) in enumerate(encoders.items()):
         encoder = _mae(checkpoint)
         if settings.source == "fitted":
             path = fitted_decoder(encoder, model_id(checkpoint), images, recipe, settings, compute, store, name)
@@ -68,7 +65,7 @@ def with_decoders(
             path = borrowed_decoder(
                 encoder, model_id(checkpoint), _mae(lender), model_id(lender), store, aligning, recipe.seed
             )
-        made.append(path)
+        made[name] = path
     return made
 
 

@@ -92,6 +92,21 @@ def untrained(
     return model
 
 
+def initial(
+    images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, store: Store, tokenizer: Tokenizer | None = None
+) -> Path:
+    """Give the checkpoint directory of an untrained model; the arguments are those of `pretrained`."""
+    settings = {
+        "untrained": spec.model_dump(mode="json"),
+        "architecture": _architecture(spec, recipe, tokenizer).model_dump(mode="json"),
+        "seed": seed,
+        "images": images.fingerprint if recipe.family == "beit" else "",  # its tokenizer is made of them
+        "tokenizer": "" if tokenizer is None else tokenizer.fingerprint,
+    }
+    build = partial(_save_initial, images, spec, recipe, seed, tokenizer)
+    return store.make("models", settings, build)
+
+
 def pretrained_shadows(
     images: ImageSet,
     split: Split,
@@ -229,3 +244,9 @@ def _build(
 ) -> None:
     model = untrained(images, spec, recipe, seed, tokenizer)
     train_and_save(model, images, recipe, seed, compute, work, description)
+
+
+def _save_initial(
+    images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, tokenizer: Tokenizer | None, work: Path
+) -> None:
+    native.save(work, untrained(images, spec, recipe, seed, tokenizer))

@@ -37,24 +37,26 @@ _GREY = "#7b8794"
 _GROUP_COLOURS = {"members": "#d1495b", "non-members": "#1b6ca8", "candidates": "#d1495b"}
 
 
-def roc_figure(evaluations: Sequence[Evaluation], blind: Evaluation, nonmembers: int) -> str:
-    """Draw ROC curves on logarithmic axes, where low false-positive rates can be seen."""
+def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation], nonmembers: int) -> str:
+    """Draw ROC curves on logarithmic axes, where low false-positive rates can be seen; grey ones see no model."""
     floor = 1 / max(nonmembers, 10)
     figure, axes = _figure("false-positive rate", "true-positive rate")
     axes.plot([floor, 1], [floor, 1], color=_GREY, linewidth=1, linestyle=":", label="guess")
     looks = cycle(product(("-", "--", "-."), _COLOURS))
-    for evaluation, (dashes, colour) in [*zip(evaluations, looks, strict=False), (blind, ("-", _GREY))]:
+    greys = cycle(product(("-", "--"), (_GREY,)))
+    drawn = [*zip(evaluations, looks, strict=False), *zip(blind, greys, strict=False)]
+    for evaluation, (dashes, colour) in drawn:
         axes.plot(
             [max(rate, floor) for rate in evaluation.false_rate],
             [max(rate, floor) for rate in evaluation.true_rate],
             color=colour,
             linestyle=dashes,
-            linewidth=1.2 if evaluation is blind else 2,
-            label="no model (blind)" if evaluation is blind else evaluation.attack,
+            linewidth=1.2 if colour == _GREY else 2,
+            label=evaluation.attack,
         )
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
     _write_plainly(axes.xaxis, axes.yaxis)
-    entries = len(evaluations) + 2
+    entries = len(drawn) + 1
     columns = 2 if all(len(evaluation.attack) < 24 for evaluation in evaluations) else 1
     figure.set_figheight(_SIZE[1] + _LEGEND_ROW * math.ceil(entries / columns))
     figure.legend(frameon=False, loc="outside lower center", ncols=columns, **_LEGEND)

@@ -59,6 +59,11 @@ def make_gallery(
     )
 
 
+def picture(pixels: Pixels) -> str:
+    """Give an image, uint8, (C, H, W), as the data URI of a PNG file."""
+    return _png(_colours(torch.from_numpy(np.array(pixels)).float() / 255))
+
+
 def _on_pixels(masks: Bools, grid: int, patch_size: int) -> Tensor:
     """Spread masks over pixels: (B, L) -> (B, 1, H, W)."""
     cells = torch.from_numpy(masks).view(-1, 1, grid, grid)

@@ -6,10 +6,12 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mimia.evaluation.estimate import Estimate
 from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.verdict import RULE
 from mimia.report.figures import histogram_figure, roc_figure, training_figure
 from mimia.report.schema import AuditReport, Histogram, InferenceReport, Run
 
 _HISTOGRAMS = 4  # that are shown without a click
+_MARKS = {"passed": "✓", "noted": "!", "failed": "✗"}
 _ACCENTS = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"}
 
 
@@ -26,10 +28,12 @@ def render(report: AuditReport | InferenceReport) -> str:
         "most": _HISTOGRAMS,
         "captions": [_caption(histogram) for histogram in report.run.histograms],
         "training": _training(report.run),
+        "rule": RULE,
+        "marks": _MARKS,
     }
     if isinstance(report, AuditReport):
         values["rows"] = _rows
-        values["roc"] = roc_figure(report.evaluations, report.blind, report.run.counts["non-members"])
+        values["roc"] = roc_figure(report.evaluations, report.measured.blind, report.run.counts["non-members"])
     return environment.get_template(f"{report.kind}.html.j2").render(values)
 
 

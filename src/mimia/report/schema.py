@@ -4,7 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from mimia.evaluation.evaluate import Evaluation, Verdict
+from mimia.evaluation.comparison import Comparison
+from mimia.evaluation.epsilon import EpsilonBound
+from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.one_run import OneRunBound
+from mimia.evaluation.validity import Measurements
+from mimia.evaluation.verdict import Verdict
 from mimia.images.imageset import LeftOut
 
 
@@ -78,6 +83,18 @@ class Exhibit(_Frozen):
     error: str
 
 
+class TwinPictures(_Frozen):
+    """Two images that show the same picture, one of each side.
+
+    Attributes:
+        names: Where they came from.
+        pictures: Data URIs of PNG files.
+    """
+
+    names: tuple[str, str]
+    pictures: tuple[str, str]
+
+
 class NotRun(_Frozen):
     """An attack that was not run, and why."""
 
@@ -111,7 +128,7 @@ class Run(_Frozen):
         seconds: Time that this run took; what the store had is not counted.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     created: str
     command: str
     access: str
@@ -138,16 +155,28 @@ class AuditReport(_Frozen):
 
     Attributes:
         kind: Tells it from an `InferenceReport`.
-        verdict: The answer.
+        verdict: The answer, with the checks of the validity gate.
         evaluations: Of each attack.
-        blind: Of the baseline without a model.
+        strongest: The attack of the largest ROC area, which decides.
+        comparisons: By each other attack: how much larger the strongest one's area is, on the same images.
+        measured: What the validity checks measured.
+        twins: Near-duplicates across the sides.
+        epsilon: Lower bound on ε at the strongest attack's threshold, corrected for the number of attacks.
+        one_run: Lower bound on ε from canaries, if there are any; corrected likewise.
+        drawn_at_random: Whether each image was a member by chance alone, without which no bound on ε follows.
         run: What every run records.
     """
 
     kind: Literal["audit"] = "audit"
     verdict: Verdict
     evaluations: tuple[Evaluation, ...]
-    blind: Evaluation
+    strongest: str
+    comparisons: dict[str, Comparison]
+    measured: Measurements
+    twins: tuple[TwinPictures, ...]
+    epsilon: EpsilonBound
+    one_run: OneRunBound | None
+    drawn_at_random: bool
     run: Run
 
 
@@ -174,21 +203,21 @@ class InferenceReport(_Frozen):
 
     Attributes:
         kind: Tells it from an `AuditReport`.
-        verdict: The answer for the set of candidates.
-        attack: The attack that decides.
+        verdict: The answer for the set of candidates, with the checks of the validity gate.
+        evaluation: Of the attack that decides: all candidates against the known non-members.
         false_discovery_rate: Bound on the expected share of false entries in the list.
-        set_p_value: One-sided Mann–Whitney test that candidates score higher than the known non-members.
-        blind: The baseline without a model: candidates against the known non-members.
+        measured: What the validity checks measured.
+        twins: Near-duplicates across the sides.
         candidates: All of them, the most exposed first.
         run: What every run records.
     """
 
     kind: Literal["inference"] = "inference"
     verdict: Verdict
-    attack: str
+    evaluation: Evaluation
     false_discovery_rate: float
-    set_p_value: float
-    blind: Evaluation
+    measured: Measurements
+    twins: tuple[TwinPictures, ...]
     candidates: tuple[Candidate, ...]
     run: Run
 

@@ -58,7 +58,7 @@ def test_beit_is_pretrained_on_the_tokens_of_a_given_codebook(codebook: Path, tm
     kept = {name.removeprefix("codebook."): value for name, value in model.tokenizer.state_dict().items()}
     assert kept.keys() == weights.keys()
     assert all(torch.equal(value, weights[name]) for name, value in kept.items())
-    quick = {"signals": {"draws": 2}, "evaluation": {"resamples": 10}, "split": {"n_members": 20, "n_nonmembers": 100}}
+    quick = {"signals": {"draws": 2}, "split": {"n_members": 20, "n_nonmembers": 100}}
     report = audit(read_settings(None, values | quick)).report
     assert np.isfinite([exhibit.distance for exhibit in report.run.gallery]).all()
     names = {path.name for path in (tmp_path / "store" / "models").iterdir() if path.is_dir()}

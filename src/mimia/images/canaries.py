@@ -1,0 +1,57 @@
+"""Canaries: images that are planted among the training images, each if a coin says so."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mimia.arrays import Pixels, content_id
+from mimia.config import CanaryKind
+from mimia.errors import MimiaError
+from mimia.images.imageset import ImageSet
+
+
+def make_canaries(images: ImageSet, kind: CanaryKind, patch_size: int, seed: int) -> ImageSet:
+    """Make a canary of each image, with its name and what its file says.
+
+    Args:
+        images: Ordinary images.
+        kind: ``image``: as they are; ``noise``: the mean of the image and of uniform noise, drawn for each;
+            ``patches``: the patches of each in a random order.
+        patch_size: Side of a patch in pixels.
+        seed: Of noise and orders.
+
+    Raises:
+        MimiaError: The patches do not fit the images.
+    """
+    if kind == "image":
+        return images
+    generator = np.random.default_rng(seed)
+    if kind == "noise":
+        pixels = _with_noise(images.pixels, generator)
+    else:
+        pixels = _shuffled(images.pixels, patch_size, generator)
+    return replace(images, pixels=pixels, ids=np.array([content_id(canary) for canary in pixels], dtype=np.str_))
+
+
+def save_png(pixels: Pixels, path: Path) -> None:
+    """Write an image, uint8, (C, H, W), so that decoding gives the same pixels."""
+    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(path, "PNG")
+
+
+def _with_noise(pixels: Pixels, generator: np.random.Generator) -> Pixels:
+    noise = generator.integers(0, 256, pixels.shape, dtype=np.uint16)
+    return ((pixels + noise) // 2).astype(np.uint8)
+
+
+def _shuffled(pixels: Pixels, patch_size: int, generator: np.random.Generator) -> Pixels:
+    n, channels, height, width = pixels.shape
+    if height % patch_size or width % patch_size:
+        raise MimiaError(f"Patches of {patch_size} pixels do not fit images of {width}×{height}: choose another size.")
+    rows, columns = height // patch_size, width // patch_size
+    grid = pixels.reshape(n, channels, rows, patch_size, columns, patch_size).transpose(0, 2, 4, 1, 3, 5)
+    patches = grid.reshape(n, rows * columns, channels, patch_size, patch_size)
+    order = generator.permuted(np.tile(np.arange(rows * columns), (n, 1)), axis=1)
+    mixed = patches[np.arange(n)[:, None], order].reshape(grid.shape).transpose(0, 3, 1, 4, 2, 5)
+    return np.ascontiguousarray(mixed).reshape(pixels.shape)

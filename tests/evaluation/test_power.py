@@ -1,0 +1,32 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binom, mannwhitneyu, norm
+
+from mimia.evaluation.power import detectable_area
+
+
+@pytest.mark.parametrize(
+    ("members", "nonmembers", "level", "power"), [(60, 60, 0.05, 0.9), (100, 800, 0.01, 0.9), (200, 1000, 0.05, 0.5)]
+)
+def test_leak_of_that_size_is_found_as_often_as_promised(
+    members: int, nonmembers: int, level: float, power: float
+) -> None:
+    generator = np.random.default_rng(0)
+    shift, repeats = norm.ppf(detectable_area(members, nonmembers, level, power)) * math.sqrt(2), 600
+    found = 0
+    for _ in range(repeats):
+        inside, outside = generator.normal(shift, 1, members), generator.normal(size=nonmembers)
+        found += float(mannwhitneyu(inside, outside, alternative="greater").pvalue) < level
+    assert binom.ppf(0.001, repeats, power - 0.02) <= found <= binom.ppf(0.999, repeats, power + 0.03)
+
+
+def test_more_images_find_smaller_leaks() -> None:
+    areas = [detectable_area(count, 5 * count, 0.05) for count in (20, 100, 1000, 100_000)]
+    assert areas == sorted(areas, reverse=True)
+    assert areas[-1] < 0.504
+
+
+def test_handful_of_images_finds_no_leak_at_all() -> None:
+    assert detectable_area(2, 2, 0.0001) == 1
