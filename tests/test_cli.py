@@ -129,7 +129,19 @@ def test_help_is_answered_without_importing_what_is_heavy(
 
 
 def test_every_command_has_help(mimia: Run) -> None:
-    commands = ("audit", "infer", "pretrain", "export", "inspect", "attacks", "reproduce", "report", "init", "doctor")
+    commands = (
+        "audit",
+        "infer",
+        "pretrain",
+        "export",
+        "inspect",
+        "attacks",
+        "reproduce",
+        "report",
+        "init",
+        "self-test",
+        "doctor",
+    )
     for command in commands:
         code, out, _ = mimia(f"{command} --help")
         assert code == 0
@@ -310,6 +322,7 @@ def test_doctor_finds_nothing_or_ends_with_an_error(mimia: Run) -> None:
         ("audit --data others --out file/run", r"file/run cannot be written .*: name another"),
         ("infer --candidates members", r"needs a target \(--target or --embeddings\) and images .* \(--reference\)"),
         ("infer --target checkpoint --candidates members --reference members", "Every image of the reference stands"),
+        ("self-test --data others", "The self-test needs 1,600 images, and others has 160: give another source"),
         ("pretrain --data members --out checkpoint", "checkpoint is not empty: choose another directory"),
         ("pretrain --data members --out file", "file cannot be written .*: name another"),
         ("pretrain --data members --out larger --n-images 41", "41 images are asked for, and there are 40"),

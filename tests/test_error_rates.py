@@ -3,77 +3,116 @@
 `make test` runs a few audits; `make test-slow` runs as many as the figures in docs/validity.md rest on.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import binom, binomtest, kstest
 
-from mimia.config import Settings, read_settings
+from mimia.arrays import Floats
+from mimia.audit import AuditResult
+from mimia.config import EvaluationSettings, read_settings
+from mimia.evaluation.conformal import conformal_p_values
+from mimia.evaluation.evaluate import evaluate
 from mimia.self_test import Bed, Prepare, cropped, re_encoded, sharpened
 
 MakeBed = Callable[..., Bed]
 QUICK = {"epochs": 200, "base_learning_rate": 0.016, "batch_size": 50}
+SOURCES = ["digits", "cifar10.parquet"]
 
 
 @pytest.fixture(scope="module")
-def make_bed(tmp_path_factory: pytest.TempPathFactory) -> MakeBed:
-    store = str(tmp_path_factory.mktemp("store"))
+def stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stores")
 
-    def make(seed: int, recipe: dict[str, Any] | None = None) -> Bed:
-        settings: Settings = read_settings(
+
+@pytest.fixture
+def make_bed(stores: Path, data_file: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> MakeBed:
+    def make(source: str, seed: int, recipe: dict[str, Any] | None = None) -> Bed:
+        settings = read_settings(
             None,
             {
-                "store": store,
+                "store": str(stores),
                 "compute": {"device": "cpu", "threads": 1},
+                "data": {"source": source if source == "digits" else str(data_file(source))},
                 "split": {"seed": seed},
                 "recipe": {"seed": seed} | (recipe or {}),
             },
         )
-        return Bed(settings, Path(tmp_path_factory.mktemp("bed")))
+        return Bed(settings, tmp_path_factory.mktemp("bed"))
 
     return make
 
 
-def null_audit(bed: Bed, seed: int, prepare: Prepare = lambda image: image) -> str:
+def null_audit(bed: Bed, seed: int, prepare: Prepare = lambda image: image) -> AuditResult:
     """Audit sides that were drawn anew from what the target did not see."""
     unseen = np.concatenate([bed.unseen, bed.others])
     drawn = unseen[np.random.default_rng(seed).permutation(len(unseen))]
     members = bed.write(f"members {prepare} {seed}", drawn[:200], prepare)
-    return bed.audit(members, bed.write(f"nonmembers {prepare} {seed}", drawn[200:])).report.verdict.kind
+    return bed.audit(members, bed.write(f"nonmembers {prepare} {seed}", drawn[200:]))
 
 
-def leak_audit(bed: Bed, seed: int) -> str:
+def leak_audit(bed: Bed, seed: int) -> AuditResult:
     generator = np.random.default_rng(seed)
     seen, others = generator.permutation(len(bed.seen))[:150], generator.permutation(len(bed.others))[:300]
     members = bed.write(f"seen {seed}", bed.seen[seen])
-    return bed.audit(members, bed.write(f"not seen {seed}", bed.others[others])).report.verdict.kind
+    return bed.audit(members, bed.write(f"not seen {seed}", bed.others[others]))
 
 
-def test_few_audits_without_a_leak_find_none(make_bed: MakeBed) -> None:
-    bed = make_bed(0, QUICK)
-    kinds = [null_audit(bed, seed) for seed in range(4)]
-    assert kinds.count("leaks") <= binom.ppf(0.999, 4, 0.05)
+def counted(what: str, audits: Iterable[AuditResult]) -> Counter[str]:
+    """Count verdicts, and print each count with its Clopper–Pearson interval."""
+    kinds: Counter[str] = Counter(audit.report.verdict.kind for audit in audits)
+    total = kinds.total()
+    for kind, count in kinds.items():
+        interval = binomtest(count, total).proportion_ci(method="exact")
+        print(f"{what}: {count} of {total} {kind} ({interval.low:.3f} to {interval.high:.3f})")
+    return kinds
+
+
+def scores_of(audit: AuditResult) -> Floats:
+    """Give the scores of the attack that decides on all images, none of which the target saw."""
+    return np.array(audit.scores[f"{audit.report.strongest} score"], dtype=np.float64)
+
+
+def test_audits_and_inferences_without_a_leak(make_bed: MakeBed) -> None:
+    bed = make_bed("digits", 0, QUICK)
+    audits = [null_audit(bed, seed) for seed in range(4)]
+    assert counted("null", audits)["leaks"] <= binom.ppf(0.999, 4, 0.05)
+
+    # Scores that a real model gives to images that it did not see: who is asked about, and who is known, is drawn anew.
+    scores = scores_of(audits[0])
+    asked = np.arange(len(scores)) < 100
+    generator = np.random.default_rng(0)
+    draws = [generator.permutation(scores) for _ in range(500)]
+    of_an_image = [conformal_p_values(drawn[:1], drawn[1:])[0] for drawn in draws]
+    of_a_set = [evaluate("attack", drawn, asked, EvaluationSettings()).p_value for drawn in draws]
+    assert kstest(of_an_image, "uniform").pvalue > 0.01
+    assert kstest(of_a_set, "uniform").pvalue > 0.01
 
 
 @pytest.mark.slow
-def test_audits_without_a_leak_find_one_in_twenty_at_most(make_bed: MakeBed) -> None:
-    beds = [make_bed(target, QUICK) for target in range(20)]
-    kinds = [null_audit(bed, seed) for bed in beds for seed in range(10)]
-    print({kind: kinds.count(kind) for kind in set(kinds)})
-    assert kinds.count("leaks") <= 10
+@pytest.mark.parametrize("source", SOURCES)
+def test_audits_without_a_leak_find_one_in_twenty_at_most(make_bed: MakeBed, source: str) -> None:
+    beds = (make_bed(source, target, QUICK) for target in range(10))
+    kinds = counted(f"{source}, null", (null_audit(bed, seed) for bed in beds for seed in range(10)))
+    assert kinds["leaks"] <= 5
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("prepare", [sharpened, re_encoded, cropped])
-def test_every_preparation_leak_is_invalid(make_bed: MakeBed, prepare: Prepare) -> None:
-    beds = [make_bed(target, QUICK) for target in range(5)]
-    assert {null_audit(bed, seed, prepare) for bed in beds for seed in range(10)} == {"invalid"}
+def test_every_preparation_leak_is_invalid(make_bed: MakeBed, source: str, prepare: Prepare) -> None:
+    beds = (make_bed(source, target, QUICK) for target in range(5))
+    audits = (null_audit(bed, seed, prepare) for bed in beds for seed in range(5))
+    assert set(counted(f"{source}, {prepare.__name__}", audits)) == {"invalid"}
 
 
 @pytest.mark.slow
-def test_every_real_leak_is_found(make_bed: MakeBed) -> None:
-    beds = [make_bed(target) for target in range(5)]
-    assert {leak_audit(bed, seed) for bed in beds for seed in range(10)} == {"leaks"}
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_real_leak_is_found(make_bed: MakeBed, source: str) -> None:
+    beds = (make_bed(source, target) for target in range(5))
+    audits = (leak_audit(bed, seed) for bed in beds for seed in range(5))
+    assert set(counted(f"{source}, leak", audits)) == {"leaks"}

@@ -198,7 +198,9 @@ def test_candidates_that_were_prepared_otherwise_allow_no_verdict(
     write_images(tmp_path / "bright", digits, np.arange(60), brighter=30)
     report = ask(str(tmp_path / "bright")).report
     assert report.verdict.kind == "invalid"
-    assert "tell candidates from reference images" in report.verdict.sentence
+    blind = next(check for check in report.verdict.checks if check.name == "classifiers without a model")
+    assert blind.outcome == "failed"
+    assert "tell candidates from reference images" in blind.finding
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import numpy as np
 
 from mimia.arrays import Bools, Floats, Indices
 from mimia.attacks.base import Scores
-from mimia.bench import Bench, attack_images, measure, prepare, refuse_too_few
+from mimia.bench import Bench, prepare, refuse_too_few
 from mimia.config import DataSettings, Settings
 from mimia.errors import MimiaError
 from mimia.evaluation.comparison import compare
@@ -21,7 +21,9 @@ from mimia.evaluation.evaluate import evaluate_together, image_p_values
 from mimia.evaluation.one_run import one_run_bound
 from mimia.evaluation.verdict import Sides, judge, strongest
 from mimia.gate import examine, settle_twins, show_twins
+from mimia.images.canaries import EXCLUDED, INCLUDED
 from mimia.images.load import LoadedImages
+from mimia.measuring import attack_images, measure
 from mimia.record import histogram, record_run
 from mimia.report.schema import AuditReport
 from mimia.splits import SIDES, Split, split_for_audit
@@ -111,7 +113,7 @@ def _sources(settings: Settings) -> dict[str, str]:
     """Give the source of each side that has one of its own, or the one for all."""
     data = settings.data
     if data.canaries is not None:
-        return _sources(settings.model_copy(update={"data": _sides_of_canaries(data)}))
+        return _sources(settings.model_copy(update={"data": _sides_of_canaries(data, data.canaries)}))
     own = {"members": data.members, "nonmembers": data.nonmembers, "reference": data.reference}
     given = {side: source for side, source in own.items() if source is not None}
     if (settings.target or settings.embeddings) and "members" not in given:
@@ -132,14 +134,13 @@ def _sources(settings: Settings) -> dict[str, str]:
     return {side: given[side] for side in SIDES if side in given}
 
 
-def _sides_of_canaries(data: DataSettings) -> DataSettings:
+def _sides_of_canaries(data: DataSettings, canaries: str) -> DataSettings:
     if data.members or data.nonmembers or not data.reference:
         raise MimiaError(
             "Canaries are both sides of an audit, and images like them are needed for the shadows: pass --canaries and "
             "--reference, and neither --members nor --nonmembers."
         )
-    folder = Path(data.canaries or "")
-    sides = {"members": str(folder / "included"), "nonmembers": str(folder / "excluded")}
+    sides = {"members": str(Path(canaries, INCLUDED)), "nonmembers": str(Path(canaries, EXCLUDED))}
     return data.model_copy(update=sides | {"canaries": None})
 
 

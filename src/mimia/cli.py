@@ -323,13 +323,16 @@ def init(
 
 @app.command("self-test")
 def self_test(
+    data: Annotated[str | None, typer.Option(help=f"Source of the images: {DATA}; default: digits.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the images and of the target's training.")] = None,
     device: Device = None,
     store: StoreOption = None,
 ) -> None:
     """Plant leaks and mistakes whose truth is known, and see that the verdict on each is right."""
     settings = settings_of(
-        None, None, {"store": store, "compute.device": device, "split.seed": seed, "recipe.seed": seed}
+        None,
+        None,
+        {"store": store, "compute.device": device, "data.source": data, "split.seed": seed, "recipe.seed": seed},
     )
     from mimia.self_test import self_test as run_self_test
 

@@ -7,11 +7,12 @@ import numpy as np
 
 from mimia.arrays import Bools, Indices
 from mimia.attacks.base import Scores
-from mimia.bench import UNTRAINED, Bench, Measured
+from mimia.bench import Bench
 from mimia.encoders.checkpoints import native
 from mimia.evaluation.blind import blind_guesses
 from mimia.evaluation.validity import ControlScores, Duplicates, Measurements, measure_validity
 from mimia.images.duplicates import near_duplicates
+from mimia.measuring import UNTRAINED, Measured
 from mimia.report.gallery import picture
 from mimia.report.schema import TwinPictures
 from mimia.signals.base import play

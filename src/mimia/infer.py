@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mimia.attacks.selection import deciding as deciding_attack
-from mimia.bench import attack_images, measure, prepare, refuse_too_few
+from mimia.bench import prepare, refuse_too_few
 from mimia.config import Settings
 from mimia.errors import MimiaError
 from mimia.evaluation.conformal import discoveries
 from mimia.evaluation.evaluate import evaluate, image_p_values
 from mimia.evaluation.verdict import Sides, judge
 from mimia.gate import examine, settle_twins, show_twins
+from mimia.measuring import attack_images, measure
 from mimia.record import histogram, record_run
 from mimia.report.schema import Candidate, InferenceReport
 from mimia.splits import split_for_inference

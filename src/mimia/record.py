@@ -9,11 +9,12 @@ import numpy as np
 
 from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
-from mimia.bench import Bench, Measured
+from mimia.bench import Bench
 from mimia.compute import hardware, versions
 from mimia.config import DecoderSource
 from mimia.config_file import to_toml
 from mimia.encoders.checkpoints import native
+from mimia.measuring import Measured
 from mimia.report.gallery import make_gallery
 from mimia.report.schema import Histogram, Model, NotRun, Run
 from mimia.splits import Split

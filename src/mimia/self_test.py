@@ -1,12 +1,12 @@
 """Does the validity gate give the right verdict where the truth is known, because it was planted?
 
-One target and its shadows are pre-trained on the built-in digits. Then it is audited with sides whose truth is known: a
-leak, none, images that were prepared otherwise though the model never saw them, near-duplicates that hide a leak, and
-scores that are tied or have the wrong sign.
+One target and its shadows are pre-trained on some images. Then it is audited with sides whose truth is known: a leak,
+none, images that were prepared otherwise though the model never saw them, near-duplicates, and scores that are tied or
+have the wrong sign.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,15 +19,18 @@ from mimia.arrays import Floats, Pixels
 from mimia.attacks.base import Scores
 from mimia.audit import AuditResult, audit
 from mimia.config import Settings, read_settings
+from mimia.errors import MimiaError
 from mimia.evaluation.evaluate import evaluate_together
 from mimia.evaluation.validity import ControlScores, compare_control
 from mimia.evaluation.verdict import Sides, Verdict, judge
+from mimia.images.decode import to_image
 from mimia.images.load import load_images
 from mimia.pretraining.command import pretrain
 from mimia.store import Store
 
 Prepare = Callable[[Image.Image], Image.Image]
 _SIDE = 200  # images
+_FEWEST, _MOST = 8 * _SIDE, 9 * _SIDE  # of all images: the digits are 1,797
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ class Case:
         name: Of the case.
         planted: What is done, for a reader.
         expected: Kind of the right verdict.
+        plant: Does it, and gives the verdict.
     """
 
     name: str
     planted: str
     expected: str
+    plant: "Callable[[Bed], Verdict]"
 
 
 @dataclass(frozen=True)
@@ -58,45 +63,33 @@ class Outcome:
         return self.verdict.kind == self.case.expected
 
 
-CASES = (
-    Case("leak", "members are what the target was trained on", "leaks"),
-    Case("null", "neither side was seen by the target", "no leak found"),
-    Case("sharpened", "neither was seen; one side is sharpened", "invalid"),
-    Case("re-encoded", "neither was seen; one side was a JPEG file", "invalid"),
-    Case("cropped", "neither was seen; one side is cropped and scaled", "invalid"),
-    Case("other files", "neither was seen; the files of one side are not compressed", "invalid"),
-    Case("hidden by copies", "the non-members are the members, one pixel changed by a shade", "invalid"),
-    Case("copies removed", "half of them are; data.near_duplicates = remove", "leaks"),
-    Case("repeated", "neither was seen; one side has 20 images ten times, with that change", "invalid"),
-    Case("ties", "the leak, with scores of two values only", "leaks"),
-    Case("constant", "the leak, with a score that is the same for all", "no leak found"),
-    Case("blind to the model", "the leak, with a score that is the same by every model", "invalid"),
-    Case("reversed sign", "the leak, with an attack whose sign is wrong", "invalid"),
-)
-"""What is planted, each with the right verdict."""
-
-
 def self_test(settings: Settings, only: Iterable[str] | None = None) -> Iterator[Outcome]:
     """Judge what was planted, one case after the other.
 
     Args:
-        settings: Store, compute and recipe; the seed of the split draws the sides.
+        settings: Source of the images, store, compute and recipe; the seed of the split draws the sides.
         only: Names of the cases; default: all.
+
+    Raises:
+        MimiaError: There are too few images.
     """
     wanted = {case.name for case in CASES} if only is None else set(only)
     with TemporaryDirectory() as directory:
         bed = Bed(settings, Path(directory))
         for case in CASES:
             if case.name in wanted:
-                yield Outcome(case, _PLANTED[case.name](bed))
+                yield Outcome(case, case.plant(bed))
 
 
 class Bed:
-    """A target on digits, and images that it saw and did not see.
+    """A target, and images that it saw and did not see.
 
     Args:
-        settings: Store, compute and recipe; the seed of the split draws the sides.
+        settings: Source of the images, store, compute and recipe; the seed of the split draws the sides.
         directory: For images and checkpoint.
+
+    Raises:
+        MimiaError: There are too few images.
     """
 
     def __init__(self, settings: Settings, directory: Path) -> None:
@@ -107,8 +100,13 @@ class Bed:
             "recipe": settings.recipe.model_dump(),
             "split": {"seed": settings.split.seed},
         }
-        images = load_images(["digits"], Store(settings.store)).images
-        rows = np.random.default_rng(settings.split.seed).permutation(len(images))
+        source = settings.data.source
+        images = load_images([source], Store(settings.store), settings.data.image_size).images
+        if len(images) < _FEWEST:
+            raise MimiaError(
+                f"The self-test needs {_FEWEST:,} images, and {source} has {len(images):,}: give another source."
+            )
+        rows = np.random.default_rng(settings.split.seed).permutation(len(images))[:_MOST]
         self.seen, self.unseen, self.others, pool = (
             images.pixels[part] for part in np.split(rows, [_SIDE, 2 * _SIDE, 4 * _SIDE])
         )
@@ -122,7 +120,7 @@ class Bed:
         folder = self.directory / name
         folder.mkdir()
         for number, image in enumerate(pixels):
-            prepare(Image.fromarray(image[0])).save(folder / f"{number:04d}.png", **options)
+            prepare(to_image(image)).save(folder / f"{number:04d}.png", **options)
         return str(folder)
 
     def audit(self, members: str, nonmembers: str, **data: str) -> AuditResult:
@@ -142,19 +140,13 @@ class Bed:
         return self._leak
 
 
-def _null(bed: Bed) -> Verdict:
-    return bed.audit(bed.write("unseen", bed.unseen), bed.beside()).report.verdict
+def _prepared(name: str, prepare: Prepare = lambda image: image, **options: Any) -> Callable[[Bed], Verdict]:
+    """Audit unseen images, of which one side is prepared and saved in a way of its own."""
 
-
-def _prepared(name: str, prepare: Prepare) -> Callable[[Bed], Verdict]:
     def plant(bed: Bed) -> Verdict:
-        return bed.audit(bed.write(name, bed.unseen, prepare), bed.beside()).report.verdict
+        return bed.audit(bed.write(name, bed.unseen, prepare, **options), bed.beside()).report.verdict
 
     return plant
-
-
-def _other_files(bed: Bed) -> Verdict:
-    return bed.audit(bed.write("not compressed", bed.unseen, compress_level=0), bed.beside()).report.verdict
 
 
 def _hidden(bed: Bed) -> Verdict:
@@ -204,6 +196,10 @@ def _rescored(change: Callable[[Floats], Floats], *, by_every_model: bool = Fals
     return plant
 
 
+def _two_values(scores: Floats) -> Floats:
+    return (scores >= np.quantile(scores, 0.8)).astype(np.float64)
+
+
 def sharpened(image: Image.Image) -> Image.Image:
     """Sharpen an image, as many a pipeline does."""
     return image.filter(ImageFilter.UnsharpMask(radius=1, percent=150, threshold=0))
@@ -223,18 +219,29 @@ def cropped(image: Image.Image) -> Image.Image:
     return image.crop((edge, edge, width, height)).resize((width, height), Image.Resampling.BICUBIC)
 
 
-_PLANTED: Mapping[str, Callable[[Bed], Verdict]] = {
-    "leak": lambda bed: bed.leak().report.verdict,
-    "null": _null,
-    "sharpened": _prepared("sharpened", sharpened),
-    "re-encoded": _prepared("re-encoded", re_encoded),
-    "cropped": _prepared("cropped", cropped),
-    "other files": _other_files,
-    "hidden by copies": _hidden,
-    "copies removed": _removed,
-    "repeated": _repeated,
-    "ties": _rescored(lambda scores: (scores >= np.quantile(scores, 0.8)).astype(np.float64)),
-    "constant": _rescored(np.ones_like),
-    "blind to the model": _rescored(np.copy, by_every_model=True),
-    "reversed sign": _rescored(np.negative),
-}
+CASES = (
+    Case("leak", "members are what the target was trained on", "leaks", lambda bed: bed.leak().report.verdict),
+    Case("null", "neither side was seen by the target", "no leak found", _prepared("unseen")),
+    Case("sharpened", "neither was seen; one side is sharpened", "invalid", _prepared("sharpened", sharpened)),
+    Case("re-encoded", "neither was seen; one side was a JPEG file", "invalid", _prepared("re-encoded", re_encoded)),
+    Case("cropped", "neither was seen; one side is cropped and scaled", "invalid", _prepared("cropped", cropped)),
+    Case(
+        "other files",
+        "neither was seen; the files of one side are not compressed",
+        "invalid",
+        _prepared("not compressed", compress_level=0),
+    ),
+    Case("hidden by copies", "the non-members are the members, one pixel changed by a shade", "invalid", _hidden),
+    Case("copies removed", "half of them are; data.near_duplicates = remove", "leaks", _removed),
+    Case("repeated", "neither was seen; one side has 20 images ten times, with that change", "invalid", _repeated),
+    Case("ties", "the leak, with scores of two values only", "leaks", _rescored(_two_values)),
+    Case("constant", "the leak, with a score that is the same for all", "no leak found", _rescored(np.ones_like)),
+    Case(
+        "blind to the model",
+        "the leak, with a score that is the same by every model",
+        "invalid",
+        _rescored(np.copy, by_every_model=True),
+    ),
+    Case("reversed sign", "the leak, with an attack whose sign is wrong", "invalid", _rescored(np.negative)),
+)
+"""What is planted, each with the right verdict."""

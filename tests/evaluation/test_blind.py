@@ -156,7 +156,7 @@ def test_folds_have_a_share_of_each_side_even_of_few_images(digits: ImageSet) ->
 def test_large_images_are_seen_at_their_own_resolution() -> None:
     """Sharpening a photograph of many pixels leaves traces that scaling it down to 64 pixels would wash out."""
     photograph = np.concatenate([each[:400, :600] for each in load_sample_images().images])
-    tiles = [photograph[top : top + 80, left : left + 80] for top in range(0, 800, 80) for left in range(0, 600, 80)]
+    tiles = [photograph[top : top + 80, left : left + 80] for top in range(0, 721, 80) for left in range(0, 521, 80)]
     pixels = np.ascontiguousarray(np.stack(tiles[:60]).transpose(0, 3, 1, 2))
     members = half(60, seed=0)
     prepared = prepare_members(pixels, members, sharpened)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import kstest
 
 from mimia.arrays import Floats
 from mimia.evaluation.conformal import conformal_p_values, discoveries
@@ -19,7 +20,16 @@ def test_p_value_counts_the_known_nonmembers_that_score_as_high(scores: Floats, 
         assert p_value == pytest.approx((1 + sum(other >= score for other in known)) / (len(known) + 1))
 
 
-def test_p_values_of_nonmembers_are_uniform() -> None:
+@pytest.mark.parametrize("shape", [0.5, 5])
+def test_p_values_of_nonmembers_are_uniform(shape: float) -> None:
+    generator = np.random.default_rng(0)
+    p_values = [
+        conformal_p_values(generator.gamma(shape, size=1), generator.gamma(shape, size=999))[0] for _ in range(500)
+    ]
+    assert kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_p_values_by_few_known_nonmembers_are_as_often_small_as_they_say() -> None:
     generator = np.random.default_rng(0)
     runs = 4000
     p_values = np.array([conformal_p_values(generator.normal(size=1), generator.normal(size=19)) for _ in range(runs)])

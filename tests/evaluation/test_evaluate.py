@@ -4,7 +4,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import beta, kstest
 
 from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
@@ -23,6 +23,12 @@ def scores_of(members: int, nonmembers: int, shift: float, seed: int) -> tuple[F
 
 def evaluation(shift: float, seed: int = 0, attack: str = "attack", images: int = 200) -> Evaluation:
     return evaluate(attack, *scores_of(images, images, shift, seed), SETTINGS)
+
+
+@pytest.mark.parametrize(("inside", "outside"), [(30, 200), (300, 100)])
+def test_p_values_of_a_set_without_a_member_are_uniform(inside: int, outside: int) -> None:
+    p_values = [evaluate("attack", *scores_of(inside, outside, 0, seed), SETTINGS).p_value for seed in range(500)]
+    assert kstest(p_values, "uniform").pvalue > 0.01
 
 
 def test_figures_at_the_threshold_are_counted() -> None:

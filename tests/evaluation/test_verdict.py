@@ -60,20 +60,30 @@ def test_nothing_found_says_what_would_have_been_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "check", "reason"),
+    ("measured", "check", "reason"),
     [
-        ({"apart": True, "matched": Matched(90, Estimate(0.6), 0.01)}, "classifiers without a model", "prepare them"),
-        ({"apart": True, "controls": (control(excess=0.01),)}, "classifiers without a model", "prepare them alike"),
-        ({"apart": True, "controls": ()}, "classifiers without a model", "prepare them alike"),
-        ({"controls": (control(1e-4, 0.01),)}, "models that saw neither side", "need not be membership"),
-        ({"controls": (control(1e-4), control(0.5, 0.01))}, "models that saw neither side", "need not be membership"),
-        ({"reconstruction": 1.2}, "reconstruction", "its distances mean nothing"),
+        (
+            replace(CLEAN, apart=True, matched=Matched(90, Estimate(0.6), 0.01)),
+            "classifiers without a model",
+            "prepare them alike",
+        ),
+        (
+            replace(CLEAN, apart=True, controls=(control(excess=0.01),)),
+            "classifiers without a model",
+            "prepare them alike",
+        ),
+        (replace(CLEAN, apart=True, controls=()), "classifiers without a model", "prepare them alike"),
+        (replace(CLEAN, controls=(control(1e-4, 0.01),)), "models that saw neither side", "need not be membership"),
+        (
+            replace(CLEAN, controls=(control(1e-4), control(0.5, 0.01))),
+            "models that saw neither side",
+            "need not be membership",
+        ),
+        (replace(CLEAN, reconstruction=1.2), "reconstruction", "its distances mean nothing"),
     ],
 )
-def test_success_that_something_else_may_explain_is_no_leak(
-    changes: dict[str, object], check: str, reason: str
-) -> None:
-    verdict = judge([evaluation(1)], replace(CLEAN, **changes), SIDES)  # type: ignore[arg-type]
+def test_success_that_something_else_may_explain_is_no_leak(measured: Measurements, check: str, reason: str) -> None:
+    verdict = judge([evaluation(1)], measured, SIDES)
     assert verdict.kind == "invalid"
     assert [name for name, outcome in outcomes(verdict).items() if outcome == "failed"] == [check]
     assert verdict.sentence.startswith("No verdict is possible. ")

@@ -11,6 +11,14 @@ from mimia.evaluation.validity import STRICT, Measurements
 _LEVEL = 0.05
 _MOST_ALIKE = 0.05  # of a side
 _FOUND_WITH = 0.9
+_LEAKS = {
+    "members": "This model gives away its pre-training images.",
+    "candidates": "This model was pre-trained on some of the candidates.",
+}
+_NO_LEAK = {
+    "members": "No leak was found with these attacks and this many images.",
+    "candidates": "Nothing shows that this model was pre-trained on the candidates.",
+}
 
 RULE = (
     "The verdict is “leaks” if an attack scores members higher than non-members with p < .05, corrected for the number "
@@ -21,8 +29,6 @@ RULE = (
     "lower (p < .001) or more than 5 % of them have a near-duplicate among the non-members; otherwise it is “no leak "
     "found”."
 )
-
-Outcome = Literal["passed", "noted", "failed"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,7 @@ class Check:
     """
 
     name: str
-    outcome: Outcome
+    outcome: Literal["passed", "noted", "failed"]
     finding: str
 
 
@@ -60,12 +66,12 @@ class Sides:
     """What is told apart.
 
     Attributes:
-        first: What a reader calls the first side, such as ``members``.
-        second: What a reader calls the other, such as ``non-members``.
+        first: What a reader calls the first side: it is members in an audit, and candidates in an inference.
+        second: What a reader calls the other.
         sizes: Number of images of each.
     """
 
-    first: str
+    first: Literal["members", "candidates"]
     second: str
     sizes: tuple[int, int]
 
@@ -107,16 +113,6 @@ def judge(evaluations: Sequence[Evaluation], measured: Measurements, sides: Side
     )
 
 
-_LEAKS = {
-    "members": "This model gives away its pre-training images.",
-    "candidates": "This model was pre-trained on some of the candidates.",
-}
-_NO_LEAK = {
-    "members": "No leak was found with these attacks and this many images.",
-    "candidates": "Nothing shows that this model was pre-trained on the candidates.",
-}
-
-
 def strongest(evaluations: Sequence[Evaluation]) -> Evaluation:
     """Give the attack of the largest ROC area."""
     return max(evaluations, key=lambda evaluation: evaluation.area.value or 0.0)
@@ -143,8 +139,8 @@ def _blind_check(measured: Measurements, sides: Sides, stands: bool) -> Check:
     return Check(
         name,
         "failed",
-        f"{finding} {beside}, so that its success does not show membership: draw both sides at random from one source "
-        "and prepare them alike.",
+        f"{finding} {beside}, so that no success shows membership: draw both sides at random from one source and "
+        "prepare them alike.",
     )
 
 

@@ -4,12 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mimia.arrays import Pixels, content_id
 from mimia.config import CanaryKind
 from mimia.errors import MimiaError
+from mimia.images.decode import to_image
 from mimia.images.imageset import ImageSet
+
+INCLUDED, EXCLUDED = "included", "excluded"
+"""Folders of the canaries, by the side on which the coin fell."""
 
 
 def make_canaries(images: ImageSet, kind: CanaryKind, patch_size: int, seed: int) -> ImageSet:
@@ -37,7 +40,7 @@ def make_canaries(images: ImageSet, kind: CanaryKind, patch_size: int, seed: int
 
 def save_png(pixels: Pixels, path: Path) -> None:
     """Write an image, uint8, (C, H, W), so that decoding gives the same pixels."""
-    Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(path, "PNG")
+    to_image(pixels).save(path, "PNG")
 
 
 def _with_noise(pixels: Pixels, generator: np.random.Generator) -> Pixels:

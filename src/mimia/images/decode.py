@@ -71,6 +71,11 @@ def to_pixels(image: Image.Image, image_size: int, channels: int) -> Pixels:
     return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
+def to_image(pixels: Pixels) -> Image.Image:
+    """Give the image, uint8, (C, H, W), whose file decodes to these pixels if nothing is lost in it."""
+    return Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+
+
 @contextmanager
 def open_image(encoded: Encoded) -> Iterator[Image.Image]:
     """Open an image for a block, of which only the header is read.

@@ -11,7 +11,7 @@ import numpy as np
 from mimia.arrays import Bools, Indices
 from mimia.config import Settings
 from mimia.errors import MimiaError
-from mimia.images.canaries import make_canaries, save_png
+from mimia.images.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.models import given_tokenizer, pretrained, spec_for
@@ -99,7 +99,7 @@ def _draw_canaries(images: ImageSet, settings: Settings) -> _Canaries:
         images.take(drawn), settings.canaries.kind, settings.recipe.patch_size, derived_seed(seed, "canaries", "pixels")
     )
     names = [
-        f"{CANARIES}/{'included' if coin else 'excluded'}/{number:0{max(4, len(str(count)))}}.png"
+        f"{CANARIES}/{INCLUDED if coin else EXCLUDED}/{number:0{max(4, len(str(count)))}}.png"
         for number, coin in enumerate(included, 1)
     ]
     return _Canaries(replace(canaries, names=np.array(names, dtype=np.str_)), included, drawn)
