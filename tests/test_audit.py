@@ -205,6 +205,26 @@ def test_another_store_gives_the_same_scores(counted_steps: CountedSteps, tmp_pa
     assert first.scores == second.scores
 
 
+def test_shadows_are_asked_about_their_own_images_once(
+    tmp_path: Path, folders: dict[str, str], checkpoint: Path, digits: ImageSet, shuffled: Indices
+) -> None:
+    write_images(tmp_path / "reference", digits, shuffled[700:])
+
+    def images_scored() -> int:
+        return sum(len(np.load(path)) for path in (tmp_path / "store" / "signals").rglob("values.npy"))
+
+    def audit_against(nonmembers: str) -> AuditResult:
+        sides = {"members": folders["members"], "nonmembers": nonmembers, "reference": str(tmp_path / "reference")}
+        threshold = {"names": ["threshold"]}
+        return audit(settings_of(tmp_path / "store", target=str(checkpoint), data=sides, attacks=threshold))
+
+    audit_against(folders["unseen"])
+    before = images_scored()
+    counts = audit_against(folders["others"]).report.run.counts
+    sides = counts["members"] + counts["non-members"]
+    assert images_scored() - before == 3 * (sides + counts["holdout"]) + sides  # two shadows and the target; untrained
+
+
 def test_attacks_that_are_left_out_are_listed(shared: Path) -> None:
     report = audit(settings_of(shared, split=SIDES, attacks={"names": ["threshold"]})).report
     assert [found.attack for found in report.evaluations] == ["threshold"]

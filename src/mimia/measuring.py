@@ -99,17 +99,18 @@ def measure(bench: Bench, split: Split) -> Measured:
     subjects = {name: Subject(name, source, settings.compute) for name, source in sources.items()}
 
     asking = Asking(settings.signals, recipe, settings.compute, spec)
-    asked = _ask(bench, asking, [subjects[name] for name in ("target", *shadows)], split, split.membership)
+    offline = [subjects[name] for name in ("target", *shadows)]
+    # The shadows' own images apart, so that they are asked about once, whatever sides are judged by them.
+    of_shadows = _ask(bench, asking, offline, split, split.of("shadow"))
+    asked = _ask(bench, asking, offline, split, split.judged)
+    holdout = asked.references.of_images(split.of("holdout")[split.judged])
+    seeing = [subjects[name] for name in ("target", *online)]
     return Measured(
         trained={"target": target, **shadows, **online},
         read=read.get("target"),
-        pool=asked.references.of_images(split.of("shadow", "holdout")),
-        evidence=asked.of_images(split.judged),
-        online=_ask(
-            bench, asking, [subjects[name] for name in ("target", *online)], split, split.online, online=True
-        ).of_images(split.judged)
-        if online
-        else None,
+        pool=of_shadows.references.joined(holdout, asked.target.values),
+        evidence=asked,
+        online=_ask(bench, asking, seeing, split, split.judged, online=True) if online else None,
         untrained=_ask_untrained(bench, asking, subjects[UNTRAINED], split, asked) if blank else None,
     )
 
@@ -153,23 +154,18 @@ def _training_size(target: Path | None, split: Split) -> int:
 
 
 def _ask(
-    bench: Bench,
-    asking: Asking,
-    subjects: Sequence[Subject],
-    split: Split,
-    membership: Bools,
-    *,
-    online: bool = False,
+    bench: Bench, asking: Asking, subjects: Sequence[Subject], split: Split, chosen: Bools, *, online: bool = False
 ) -> Evidence:
-    """Ask a target and its references all that the attacks of one sort need, of the split and of known non-members."""
+    """Ask a target and its references what the attacks of one sort need of chosen images and of known non-members."""
     kinds, learning = _kinds(bench, online)
+    membership = split.online if online else split.membership
     known = None
     if learning:
         signals = score_images(learning, subjects, bench.images, split.known_rows, asking, bench.store)
         unseen = np.zeros((len(subjects) - 1, len(split.known_rows)), dtype=bool)
         known = Evidence(signals.of_model(0), Shadows(signals.without_model(0), unseen))
-    signals = score_images(kinds, subjects, bench.images, split.rows, asking, bench.store)
-    return Evidence(signals.of_model(0), Shadows(signals.without_model(0), membership), known)
+    signals = score_images(kinds, subjects, bench.images, split.rows[chosen], asking, bench.store)
+    return Evidence(signals.of_model(0), Shadows(signals.without_model(0), membership[:, chosen]), known)
 
 
 def _ask_untrained(bench: Bench, asking: Asking, subject: Subject, split: Split, asked: Evidence) -> Untrained | None:
@@ -188,7 +184,8 @@ def _ask_untrained(bench: Bench, asking: Asking, subject: Subject, split: Split,
         signals = score_images(learning, [subject], bench.images, split.known_rows, asking, bench.store)
         known = Evidence(signals, asked.known.references)
     signals = score_images(kinds, [subject], bench.images, split.rows[chosen], asking, bench.store)
-    return Untrained(Evidence(signals, asked.references.of_images(chosen), known), chosen[split.judged])
+    among = chosen[split.judged]
+    return Untrained(Evidence(signals, asked.references.of_images(among), known), among)
 
 
 def _kinds(bench: Bench, online: bool) -> tuple[list[str], list[str]]:

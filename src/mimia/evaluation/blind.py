@@ -45,10 +45,10 @@ class BlindGuess:
 
 
 def blind_guesses(pixels: Pixels, facts: Floats, members: Bools, seed: int) -> list[BlindGuess]:
-    """Cross-validate two classifiers, which weigh both sides alike.
+    """Cross-validate two classifiers.
 
     One is gradient boosting on pixel statistics and on what the files say, the other a small convolutional network on
-    the pixels.
+    the pixels, which sees as many images of either side.
 
     Args:
         pixels: uint8, (N, C, H, W).
@@ -67,7 +67,6 @@ def blind_guesses(pixels: Pixels, facts: Floats, members: Bools, seed: int) -> l
             min_samples_leaf=5,  # with the default of 20, there is no split of fewer than 40 images
             max_features=0.5,
             early_stopping=False,
-            class_weight="balanced",
             random_state=derived_seed(seed, "boosting", fold) % 2**32,
         )
         classifier.fit(features[fitted], members[fitted])

@@ -42,3 +42,12 @@ def share(hits: int, of: int, confidence: float = CONFIDENCE) -> Estimate:
         return Estimate(None, note="too few images")
     interval = binomtest(hits, of).proportion_ci(confidence, method="exact")
     return Estimate(hits / of, float(interval.low), float(interval.high))
+
+
+def p_value_text(p_value: float) -> str:
+    """Write a p-value; those below 1e-12 are all one to a reader.
+
+    >>> p_value_text(0.01234), p_value_text(3e-46)
+    ('0.012', '< 1e-12')
+    """
+    return f"{p_value:.2g}" if p_value >= 1e-12 else "< 1e-12"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mimia.evaluation.estimate import p_value_text
 from mimia.evaluation.evaluate import Evaluation
 from mimia.evaluation.power import detectable_area
 from mimia.evaluation.validity import STRICT, Measurements
@@ -166,11 +167,14 @@ def _control_check(measured: Measurements, sides: Sides, stands: bool) -> Check:
 def _duplicate_check(measured: Measurements, sides: Sides, significant: bool) -> Check:
     name = "near-duplicates"
     across, within = measured.duplicates.across, measured.duplicates.within
-    found = [f"{across:,} of {sides.sizes[0]:,} {sides.first} have a near-duplicate among the {sides.second}"] * (
-        across > 0
-    )
+    found = []
+    if across:
+        have = "has" if across == 1 else "have"
+        found.append(f"{across:,} of {sides.sizes[0]:,} {sides.first} {have} a near-duplicate among the {sides.second}")
     for side, repeated, size in zip((sides.first, sides.second), within, sides.sizes, strict=True):
-        found += [f"{repeated:,} of {size:,} {side} repeat another of them"] * (repeated > 0)
+        if repeated:
+            repeat = "repeats" if repeated == 1 else "repeat"
+            found.append(f"{repeated:,} of {size:,} {side} {repeat} another of them")
     if not found:
         return Check(name, "passed", f"None was found, neither across {sides.first} and {sides.second} nor among them.")
     finding = "; ".join(found)
@@ -179,7 +183,7 @@ def _duplicate_check(measured: Measurements, sides: Sides, significant: bool) ->
     if repeating or hiding:
         why = "so that images are not independent" if repeating else "which an attack that works finds too"
         return Check(name, "failed", f"{finding}, {why}: set data.near_duplicates to “remove”.")
-    return Check(name, "noted", f"{finding}; they are few enough, and data.near_duplicates = “remove” takes them out.")
+    return Check(name, "noted", f"{finding}: few enough, and data.near_duplicates = “remove” takes them out.")
 
 
 def _sign_check(lower: float, sides: Sides, significant: bool) -> Check:
@@ -227,5 +231,5 @@ def _evidence(best: Evaluation, sides: Sides) -> str:
     rate = best.tpr_at_1_percent
     if rate.value is not None and sides.first == "members":
         evidence += f" and finds {100 * rate.value:.1f} % of the {sides.first} at 1 % false alarms"
-    p_value = f"p = {best.corrected:.2g}" if best.corrected >= 1e-12 else "p < 1e-12"
+    p_value = f"p = {p_value_text(best.corrected)}".replace("= <", "<")
     return f"{evidence}; {p_value}."

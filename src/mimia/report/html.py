@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mimia.evaluation.estimate import Estimate
+from mimia.evaluation.estimate import Estimate, p_value_text
 from mimia.evaluation.evaluate import Evaluation
 from mimia.evaluation.verdict import RULE
 from mimia.report.figures import histogram_figure, roc_figure, training_figure
@@ -20,6 +20,7 @@ def render(report: AuditReport | InferenceReport) -> str:
     environment = Environment(
         loader=PackageLoader("mimia.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    environment.filters["p_value"] = p_value_text
     values: dict[str, object] = {
         "report": report,
         "run": report.run,
