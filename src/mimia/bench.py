@@ -80,13 +80,13 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
     store = Store(settings.store)
     wanted = settings.data.image_size
     if settings.embeddings is not None:
-        attacks, not_run = _attacks(settings, "embeddings")
+        attacks, not_run = _attacks(settings, None)
         embedder = open_embedder(settings.embeddings)
         loaded = load_images(sources, store, wanted)
         return Bench(settings, store, loaded, None, embedder, "own", attacks, not_run, started)
     if settings.target is None:
         decoder = settings.decoder.source or "own"
-        attacks, not_run = _attacks(settings, _access(decoder))
+        attacks, not_run = _attacks(settings, decoder)
         loaded = load_images(sources, store, wanted)
         return Bench(settings, store, loaded, None, None, decoder, attacks, not_run, started)
     opened = open_checkpoint(settings.target, settings.checkpoint)
@@ -95,7 +95,7 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
         raise MimiaError(
             f"{settings.target} has no decoder of its own: leave out decoder.source (--decoder), and one is fitted."
         )
-    attacks, not_run = _attacks(settings, _access(decoder))
+    attacks, not_run = _attacks(settings, decoder)
     _refuse_other_family(opened, settings)
     spec = opened.model.spec
     loaded = load_images(sources, store, wanted, spec.channels, size_if_mixed=spec.image_size)
@@ -112,8 +112,11 @@ def _access(decoder: DecoderSource) -> AccessLevel:
     return "decoder" if decoder == "own" else "encoder"
 
 
-def _attacks(settings: Settings, access: AccessLevel) -> tuple[dict[str, Attack], dict[str, str]]:
-    return select(settings.attacks.names, Offer(access, settings.shadows.count, settings.shadows.online))
+def _attacks(settings: Settings, decoder: DecoderSource | None) -> tuple[dict[str, Attack], dict[str, str]]:
+    """Select those that can be run with this decoder; None of a function to vectors."""
+    access = "embeddings" if decoder is None else _access(decoder)
+    offer = Offer(access, settings.shadows.count, settings.shadows.online, fitting=decoder == "fitted")
+    return select(settings.attacks.names, offer)
 
 
 def refuse_too_few(split: Split, *roles: Role) -> None:

@@ -15,7 +15,7 @@ from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.tokenizer import Tokenizer
 from mimia.pretraining.adopted import adopted
-from mimia.pretraining.decoder import with_decoders
+from mimia.pretraining.decoder import with_decoders, with_latent_decoders
 from mimia.pretraining.models import (
     given_tokenizer,
     initial,
@@ -90,13 +90,8 @@ def measure(bench: Bench, split: Split) -> Measured:
     )
     own = {} if target is None else {"target": target}
     blank = {} if target is None else {UNTRAINED: _blank(bench, split, spec, recipe, tokenizer)}
-    read = own | shadows | online | blank
-    if bench.decoder != "own":
-        fitting = images.take(split.decoder_rows)
-        decoding = settings.decoder.model_copy(update={"source": bench.decoder})
-        read = with_decoders(read, list(shadows.values()), fitting, recipe, decoding, settings.compute, store)
-    sources: Mapping[str, Path | Embedder] = read if bench.embedder is None else {"target": bench.embedder, **read}
-    subjects = {name: Subject(name, source, settings.compute) for name, source in sources.items()}
+    subjects = _subjects(bench, split, recipe, own | shadows | blank, online, list(shadows.values()))
+    judged = subjects["target"].source
 
     asking = Asking(settings.signals, recipe, settings.compute, spec)
     offline = [subjects[name] for name in ("target", *shadows)]
@@ -107,12 +102,33 @@ def measure(bench: Bench, split: Split) -> Measured:
     seeing = [subjects[name] for name in ("target", *online)]
     return Measured(
         trained={"target": target, **shadows, **online},
-        read=read.get("target"),
+        read=judged if isinstance(judged, Path) else None,
         pool=of_shadows.references.joined(holdout, asked.target.values),
         evidence=asked,
         online=_ask(bench, asking, seeing, split, split.judged, online=True) if online else None,
         untrained=_ask_untrained(bench, asking, subjects[UNTRAINED], split, asked) if blank else None,
     )
+
+
+def _subjects(
+    bench: Bench,
+    split: Split,
+    recipe: Recipe,
+    offline: Mapping[str, Path],
+    online: Mapping[str, Path],
+    lenders: Sequence[Path],
+) -> dict[str, Subject]:
+    """Bring models to what can be asked: with decoders that are not their own, and with some of latents, if needed."""
+    settings, store = bench.settings, bench.store
+    fitting = bench.images.take(split.decoder_rows)
+    read, latents = {**offline, **online}, {}
+    if bench.decoder != "own":
+        decoding = settings.decoder.model_copy(update={"source": bench.decoder})
+        read = with_decoders(read, lenders, fitting, recipe, decoding, settings.compute, store)
+    if any("latents" in attack.needs.signals for attack in bench.attacks.values()):
+        latents = with_latent_decoders(offline, fitting, recipe, settings.decoder, settings.compute, store)
+    sources: Mapping[str, Path | Embedder] = read if bench.embedder is None else {"target": bench.embedder, **read}
+    return {name: Subject(name, source, settings.compute, latents.get(name)) for name, source in sources.items()}
 
 
 def _numbered(role: str, checkpoints: Sequence[Path]) -> dict[str, Path]:

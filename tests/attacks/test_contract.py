@@ -19,7 +19,16 @@ from mimia.errors import MimiaError
 from mimia.signals.base import Evidence, Shadows, Signals
 from mimia.signals.registry import KINDS
 
-SIZES = {"distances": 8, "surroundings": 14, "gradients": 1, "parts": 256, "similarities": 8, "ratios": 6, "views": 45}
+SIZES = {
+    "distances": 8,
+    "surroundings": 14,
+    "latents": 8,
+    "gradients": 1,
+    "parts": 256,
+    "similarities": 8,
+    "ratios": 6,
+    "views": 45,
+}
 WIDTH = 64  # of an embedding
 FEATURES = 17  # of the statistics
 CLUSTERS = 3  # of the embeddings

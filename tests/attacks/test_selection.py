@@ -6,7 +6,7 @@ from mimia.errors import MimiaError
 from mimia.signals.base import ACCESS_LEVELS, AccessLevel
 from mimia.signals.registry import KINDS
 
-EVERYTHING = Offer(access="decoder", shadows=8, online=8)
+EVERYTHING = Offer(access="decoder", shadows=8, online=8, fitting=True)
 
 
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
@@ -20,7 +20,7 @@ def test_defaults_of_a_level_can_be_run_there(access: AccessLevel) -> None:
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
 @pytest.mark.parametrize(("shadows", "online"), [(1, 0), (2, 4), (8, 8)])
 def test_all_is_what_can_be_run_and_a_reason_for_each_other(access: AccessLevel, shadows: int, online: int) -> None:
-    offer = Offer(access, shadows, online)
+    offer = Offer(access, shadows, online, fitting=access == "encoder")
     attacks, not_run = select(("all",), offer)
     assert sorted([*attacks, *not_run]) == sorted(ATTACKS)
     for attack in attacks.values():
@@ -28,7 +28,8 @@ def test_all_is_what_can_be_run_and_a_reason_for_each_other(access: AccessLevel,
         assert ACCESS_LEVELS.index(access_of(needs)) <= ACCESS_LEVELS.index(access)
         assert needs.shadows <= (online if needs.online else shadows)
     for reason in not_run.values():
-        assert any(what in reason for what in ("shadow models", "halves of the images", f"has the {access} alone"))
+        lacks = ("shadow models", "halves of the images", f"has the {access} alone", "decoder that is fitted")
+        assert any(what in reason for what in lacks)
 
 
 def test_everything_is_run_where_nothing_lacks() -> None:
@@ -43,6 +44,7 @@ def test_everything_is_run_where_nothing_lacks() -> None:
         ("gradient", Offer("encoder", 4, 4), "needs the target's decoder, and this run has the encoder alone"),
         ("threshold", Offer("embeddings", 4, 4), "needs the target's encoder, and this run has the embeddings alone"),
         ("calibrated", Offer("decoder", 1, 4), "raise shadows.count"),
+        ("dov4mm", Offer("decoder", 4, 4), "set decoder.source to fitted"),
         ("lira-online", Offer("decoder", 4, 4), "set shadows.online to 6 or more"),
     ],
 )

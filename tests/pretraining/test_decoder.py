@@ -13,7 +13,7 @@ from mimia.encoders.simmim import SimMim
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
-from mimia.pretraining.decoder import borrowed_decoder, fitted_decoder, linear_map, with_decoders
+from mimia.pretraining.decoder import borrowed_decoder, fitted_decoder, linear_map, with_decoders, with_latent_decoders
 from mimia.pretraining.models import spec_for
 from mimia.recipes import Recipe
 from mimia.store import Store
@@ -63,6 +63,24 @@ def test_fitted_decoder_learns_and_leaves_the_encoder_as_it_is(digits: ImageSet,
     weights = fitted.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
     assert mean_distance(fitted, digits) < 0.9 * mean_distance(make_mae(digits, 0), digits)
+
+
+def test_decoder_of_latents_learns_what_the_encoder_makes_of_hidden_patches(
+    digits: ImageSet, store: Store, tmp_path: Path
+) -> None:
+    encoder = make_mae(digits, 0)
+    native.save(tmp_path / "encoder", encoder)
+    never = FITTING.model_copy(update={"base_learning_rate": 1e-30})
+    distances = []
+    for settings in (FITTING, never):
+        made = with_latent_decoders({"target": tmp_path / "encoder"}, digits, RECIPE, settings, COMPUTE, store)
+        fitted = native.load(made["target"])
+        assert fitted.spec.target_space == "latents"
+        weights = fitted.state_dict()
+        assert all(torch.equal(value, weights[name]) for name, value in without_decoder(encoder).state_dict().items())
+        assert isinstance(fitted, Mae)
+        distances.append(mean_distance(fitted, digits))
+    assert distances[0] < 0.8 * distances[1]
 
 
 def test_decoder_of_the_encoder_itself_is_not_used(digits: ImageSet, store: Store) -> None:

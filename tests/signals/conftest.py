@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from mimia.config import ComputeSettings, SignalSettings
 from mimia.encoders.beit import Beit
 from mimia.encoders.checkpoints import native
 from mimia.encoders.families import architecture_for, build
+from mimia.encoders.mae import Mae, of_decoder
 from mimia.encoders.tokenizer import PatchTokenizer
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
@@ -19,6 +21,17 @@ from mimia.pretraining.models import spec_for
 from mimia.recipes import Recipe
 from mimia.signals.kinds import Asking, Subject
 from mimia.store import Store
+
+
+def save_with_latent_decoder(checkpoint: Path, out: Path) -> None:
+    """Write the encoder of a MAE with a decoder of its latents that was not trained."""
+    source = native.load(checkpoint)
+    assert isinstance(source, Mae)
+    spec = source.spec.model_copy(update={"target_space": "latents"})
+    model = Mae(spec, source.architecture, torch.Generator().manual_seed(0))
+    encoder = {name: value for name, value in source.state_dict().items() if not of_decoder(name)}
+    model.load_state_dict(model.state_dict() | encoder)
+    native.save(out, model)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +76,10 @@ def ask(
                 model.tokenizer.codebook.normal_(generator=generator)
             native.save(checkpoint, model)
         settings = SignalSettings(draws=4, seed=1, batch_size=32)
-        return Subject("target", checkpoint, compute), Asking(settings, recipe, compute, spec), images
+        latents = None
+        if family == "mae":
+            latents = checkpoint.with_name(f"{checkpoint.name}-latents")
+            save_with_latent_decoder(checkpoint, latents)
+        return Subject("target", checkpoint, compute, latents), Asking(settings, recipe, compute, spec), images
 
     return ask

@@ -44,6 +44,8 @@ ATTACKS: dict[str, Callable[[], Attack]] = {
     "encodermi-t": partial(Threshold, "views"),
     "partcrop": PartCrop,
     "mixture": Mixture,
+    "dov4mm": partial(Threshold, "latents"),
+    "dov4mm-calibrated": partial(Calibrated, "latents"),
     "ensemble-embeddings": partial(Ensemble, ("similarities", "ratios", "views")),
     "ensemble-encoder": partial(Ensemble, ("distances", "surroundings", "similarities", "ratios", "views")),
 }

@@ -25,11 +25,13 @@ class Offer:
         access: Access level to the target.
         shadows: Number of shadow models.
         online: Number of models that are trained on halves of the images that are judged.
+        fitting: Whether decoders are fitted to the encoders.
     """
 
     access: AccessLevel
     shadows: int
     online: int
+    fitting: bool = False
 
 
 def access_of(needs: Needs) -> AccessLevel:
@@ -50,6 +52,8 @@ def obstacle(needs: Needs, offer: Offer) -> str | None:
     access = access_of(needs)
     if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(offer.access):
         return f"needs the target's {access}, and this run has the {offer.access} alone: give a target with it"
+    if "latents" in needs.signals and not offer.fitting:
+        return "needs a decoder that is fitted to the encoder: set decoder.source to fitted (--decoder)"
     if needs.online and offer.online < needs.shadows:
         return (
             f"needs {needs.shadows} models that are trained on halves of the images in question and has "

@@ -13,6 +13,7 @@ _PAPERS = {
     "gradients": "Nasr et al., arXiv 1812.00910",
     "similarities": "after Liu et al., arXiv 2108.11023",
     "views": "Liu et al., arXiv 2108.11023 (T)",
+    "latents": "DOV4MM, arXiv 2507.12022",
 }
 
 
@@ -20,7 +21,7 @@ class Threshold(Attack):
     """Score = −L, the mean distance over the draws, with its sign turned.
 
     Args:
-        kind: Which distance: of a reconstruction, of views, or the norm of a gradient.
+        kind: Which distance: of a reconstruction, of latents, of views, or the norm of a gradient.
     """
 
     def __init__(self, kind: str = "distances") -> None:

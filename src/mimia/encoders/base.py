@@ -12,8 +12,9 @@ from mimia.arrays import Bools, Ids
 from mimia.encoders.patches import patch_statistics, patchify, unpatchify
 from mimia.masking import MaskKind
 
-TargetSpace = Literal["normalised", "patch-normalised", "tokens"]
-"""What a model predicts: data-set-normalised pixels, pixels normalised patch by patch, or discrete visual tokens."""
+TargetSpace = Literal["normalised", "patch-normalised", "tokens", "latents"]
+"""What a model predicts: data-set-normalised pixels, pixels normalised patch by patch, discrete visual tokens, or what
+its own encoder makes of the patches of the whole image."""
 
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

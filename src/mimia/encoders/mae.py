@@ -87,7 +87,8 @@ class Mae(Reconstructor):
                 Block(decoder_width, architecture.decoder_heads, eps) for _ in range(architecture.decoder_depth)
             )
             self.decoder_norm = nn.LayerNorm(decoder_width, eps=eps)
-            self.decoder_pred = nn.Linear(decoder_width, spec.patch_size**2 * spec.channels)
+            predicted = width if spec.target_space == "latents" else spec.patch_size**2 * spec.channels
+            self.decoder_pred = nn.Linear(decoder_width, predicted)
         if generator is not None:
             self._initialise(generator)
 
@@ -127,7 +128,7 @@ class Mae(Reconstructor):
         return self.encode(images, masks)[:, :, 1:]
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Predict all patches in the model's target space: (B, K, L, p*p*C)."""
+        """Predict all patches in the model's target space: (B, K, L, p*p*C), or (B, K, L, D) of latents."""
         return self._reconstruct(self.spec.normalise(images), masks, equal_visible(masks))
 
     def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
@@ -135,7 +136,11 @@ class Mae(Reconstructor):
         return (predictions - self.target(images).unsqueeze(1)).square().mean(dim=-1)
 
     def target(self, images: Tensor) -> Tensor:
-        """Give what the model is trained to predict, in its target space: (B, L, p*p*C)."""
+        """Give what the model is trained to predict, in its target space: (B, L, p*p*C), or (B, L, D) of latents."""
+        if self.spec.target_space == "latents":
+            with torch.no_grad():
+                whole = torch.zeros(len(images), 1, self.spec.tokens, dtype=torch.bool, device=images.device)
+                return self.tokens(images, whole)[:, 0].float()
         patches = patchify(self.spec.normalise(images), self.spec.patch_size)
         if self.spec.target_space == "patch-normalised":
             mean, spread = patch_statistics(patches)

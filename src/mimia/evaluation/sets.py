@@ -3,8 +3,8 @@
 Each image counts once, because images are what is independent: a test of K means of batches that are drawn again and
 again from the same images takes the K for evidence that is not there. With `welch_test`, DI4SSL (Dziedzic et al.,
 arXiv 2209.09024) is the test of the scores of ``mixture``, and DOV4MM (Xie et al., arXiv 2507.12022), without its
-repeated batches, that of the distances of reconstructions, the scores of ``threshold``. CDI (Dubiński et al., arXiv
-2411.12858) tests one combined score per image in this way.
+repeated batches, that of the scores of ``dov4mm``. CDI (Dubiński et al., arXiv 2411.12858) tests one combined score
+per image in this way.
 """
 
 from collections.abc import Callable, Iterable, Sequence

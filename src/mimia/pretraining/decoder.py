@@ -1,4 +1,4 @@
-"""A decoder for an encoder that comes without one: fitted to it (D3), or a shadow's (D2).
+"""A decoder for an encoder that comes without one: fitted to it (D3), of pixels or of latents, or a shadow's (D2).
 
 Calibration compares like with like only if the references' decoders came about as the target's did: from the same
 images, in the same order, with the same seeds.
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mimia.config import ComputeSettings, DecoderSettings
 from mimia.encoders import mae
+from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.native import model_id
 from mimia.encoders.mae import Mae
@@ -69,6 +70,39 @@ def with_decoders(
     return made
 
 
+def with_latent_decoders(
+    encoders: Mapping[str, Path],
+    images: ImageSet,
+    recipe: Recipe,
+    settings: DecoderSettings,
+    compute: ComputeSettings,
+    store: Store,
+) -> dict[str, Path]:
+    """Give a checkpoint of each encoder with a fitted decoder that predicts the encoder's own latents.
+
+    Dataset ownership verification by what is known of hidden patches (DOV4MM, arXiv 2507.12022): the encoder sees some
+    patches, and the decoder predicts what the encoder makes of the others when it sees the whole image. There a masked
+    patch is blank; here it is left out, as in the training of a MAE.
+
+    Args:
+        encoders: By name; a decoder that they have is not used.
+        images: Neither to be judged, nor seen by any encoder.
+        recipe: The target's; the size of its decoder is that of a fitted one.
+        settings: How the decoders are fitted.
+        compute: Device and precision.
+        store: Where the new checkpoints are kept.
+
+    Raises:
+        MimiaError: A model is no MAE.
+    """
+    return {
+        name: fitted_decoder(
+            _mae(checkpoint), model_id(checkpoint), images, recipe, settings, compute, store, name, latents=True
+        )
+        for name, checkpoint in encoders.items()
+    }
+
+
 def fitted_decoder(
     encoder: Mae,
     encoder_id: str,
@@ -78,6 +112,8 @@ def fitted_decoder(
     compute: ComputeSettings,
     store: Store,
     name: str,
+    *,
+    latents: bool = False,
 ) -> Path:
     """Give a checkpoint of the frozen encoder with a MAE decoder that was fitted to it (D3).
 
@@ -90,18 +126,21 @@ def fitted_decoder(
         compute: Device and precision.
         store: Where the checkpoint is kept.
         name: What the progress bar calls the encoder.
+        latents: Whether the decoder predicts the encoder's latents, and not pixels.
     """
+    spec = encoder.spec.model_copy(update={"target_space": "latents"} if latents else {})
     changes = settings.model_dump(include={"epochs", "batch_size", "base_learning_rate"})
     recipe = recipe.model_copy(update=changes)
     key = {
         "how": "fitted",
         "encoder": encoder_id,
-        "spec": encoder.spec.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json"),
         "images": images.fingerprint,
         "recipe": recipe.model_dump(mode="json", exclude={"preset"}),
         "precision": compute.precision,
     }
-    return store.make("decoders", key, partial(_fit, encoder, images, recipe, compute, f"decoder: {name}"))
+    what = "latent decoder" if latents else "decoder"
+    return store.make("decoders", key, partial(_fit, encoder, spec, images, recipe, compute, f"{what}: {name}"))
 
 
 def borrowed_decoder(
@@ -170,12 +209,18 @@ def linear_map(source: Mae, to: Mae, images: ImageSet, seed: int) -> tuple[Tenso
 
 
 def _fit(
-    encoder: Mae, images: ImageSet, recipe: Recipe, compute: ComputeSettings, description: str, work: Path
+    encoder: Mae,
+    spec: ModelSpec,
+    images: ImageSet,
+    recipe: Recipe,
+    compute: ComputeSettings,
+    description: str,
+    work: Path,
 ) -> None:
     decoder = mae.SIZES[recipe.size]
     sizes = {name: getattr(decoder, name) for name in ("decoder_width", "decoder_depth", "decoder_heads")}
     seed = derived_seed(recipe.seed, "decoder")
-    model = Mae(encoder.spec, encoder.architecture.model_copy(update=sizes), torch_generator("cpu", seed, "weights"))
+    model = Mae(spec, encoder.architecture.model_copy(update=sizes), torch_generator("cpu", seed, "weights"))
     weights = _encoder_weights(encoder)
     model.load_state_dict(model.state_dict() | weights)
     for name, value in model.named_parameters():

@@ -50,11 +50,15 @@ class Subject:
         name: What the progress bar calls it.
         source: Checkpoint directory, or function.
         compute: Device.
+        latents: Checkpoint directory of the same encoder with a decoder of its latents, if there is one.
     """
 
-    def __init__(self, name: str, source: Path | Embedder, compute: ComputeSettings) -> None:
+    def __init__(
+        self, name: str, source: Path | Embedder, compute: ComputeSettings, latents: Path | None = None
+    ) -> None:
         self.name = name
         self.source = source
+        self.latents = latents
         self.device = accelerator(compute).device
 
     @cached_property
@@ -64,13 +68,19 @@ class Subject:
         return native.load(self.source).to(self.device)
 
     @cached_property
+    def latent_model(self) -> Reconstructor:
+        """The model with the decoder of its latents."""
+        assert self.latents is not None, "no decoder of latents was fitted"
+        return native.load(self.latents).to(self.device)
+
+    @cached_property
     def embed(self) -> Embedder:
         """The function from images to vectors."""
         return embedder_of(self.model) if isinstance(self.source, Path) else self.source
 
     def release(self) -> None:
         """Forget the loaded model, so that the next one takes its place in memory."""
-        for name in ("model", "embed"):
+        for name in ("model", "latent_model", "embed"):
             self.__dict__.pop(name, None)
 
     def tensor(self, values: Pixels | Bools) -> Tensor:
@@ -98,6 +108,10 @@ class Kind(ABC):
     @abstractmethod
     def question(self, asking: Asking) -> Mapping[str, Any]:
         """Give all that decides over the numbers but model, image and precision, as JSON values."""
+
+    def weights(self, subject: Subject) -> Mapping[str, str]:
+        """Name what else than the model's own weights decides over its numbers."""
+        return {}
 
     @abstractmethod
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:

@@ -3,6 +3,7 @@
 from mimia.signals.contents import Predictability, Statistics
 from mimia.signals.gradients import Gradients
 from mimia.signals.kinds import Kind
+from mimia.signals.latents import Latents
 from mimia.signals.parts import Parts
 from mimia.signals.reconstructions import Distances, Surroundings
 from mimia.signals.views import Embeddings, Ratios, Similarities, Views
@@ -10,6 +11,7 @@ from mimia.signals.views import Embeddings, Ratios, Similarities, Views
 KINDS: dict[str, Kind] = {
     "distances": Distances(),
     "surroundings": Surroundings(),
+    "latents": Latents(),
     "gradients": Gradients(),
     "parts": Parts(),
     "similarities": Similarities(),

@@ -65,12 +65,16 @@ def _scored(
     store: Store,
 ) -> NDArray[np.float32]:
     kind = KINDS[name]
-    key = identity | {
-        "kind": name,
-        "question": kind.question(asking),
-        "images": fingerprint_of_ids(images.ids[rows]),
-        "precision": asking.compute.precision,
-    }
+    key = (
+        identity
+        | dict(kind.weights(subject))
+        | {
+            "kind": name,
+            "question": kind.question(asking),
+            "images": fingerprint_of_ids(images.ids[rows]),
+            "precision": asking.compute.precision,
+        }
+    )
     batch = max(1, asking.settings.batch_size // kind.passes(asking))
 
     def measure(pixels: Pixels, ids: Ids) -> Floats:
