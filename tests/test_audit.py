@@ -225,6 +225,37 @@ def test_shadows_are_asked_about_their_own_images_once(
     assert images_scored() - before == 3 * (sides + counts["holdout"]) + sides  # two shadows and the target; untrained
 
 
+def test_shadows_may_differ_from_the_target_in_what_the_auditor_does_not_know(
+    counted_steps: CountedSteps, tmp_path: Path
+) -> None:
+    shadows = {"mask_ratio": 0.25, "epochs": 3, "augmentation": "flip", "size": "micro"}
+    with counted_steps() as count:
+        audit(settings_of(tmp_path, split=SIDES, shadows=shadows))
+    assert count == [2 * 2 + 2 * 3 * 2]  # two steps an epoch: two epochs of the target, three of two shadows
+    trained = [path.parent for path in (tmp_path / "models").glob("*/training.json")]
+    ratios = sorted(native.load_config(directory).spec.mask_ratio for directory in trained)
+    assert ratios == [0.25, 0.25, 0.5]
+    as_told = {"mask_ratio": 0.25, "epochs": 3, "augmentation": "flip", "size": "micro"}
+    for directory in trained:
+        if native.load_config(directory).spec.mask_ratio == 0.25:
+            training = native.load_training(directory)
+            assert training is not None
+            assert training.recipe.model_dump(include=set(as_told)) == as_told
+
+
+def test_mask_ratio_of_shadows_that_leaves_nothing_visible_is_refused(shared: Path) -> None:
+    with pytest.raises(MimiaError, match=r"a mask ratio of 0\.99 on 4 patches leaves none visible or none masked"):
+        audit(settings_of(shared, split=SIDES, shadows={"mask_ratio": 0.99}))
+
+
+def test_shadows_may_be_trained_on_images_of_another_source(shared: Path, folders: dict[str, str]) -> None:
+    data = {"source": folders["others"], "reference": folders["unseen"]}
+    result = audit(settings_of(shared, data=data, split={"n_members": 30}))
+    for role, home in {"member": "others", "nonmember": "others", "holdout": "unseen"}.items():
+        assert {path.name for path in Path(folders[home]).iterdir()}.issuperset(column(result, "name", role))
+    assert result.report.drawn_at_random
+
+
 def test_attacks_that_are_left_out_are_listed(shared: Path) -> None:
     report = audit(settings_of(shared, split=SIDES, attacks={"names": ["threshold"]})).report
     assert [found.attack for found in report.evaluations] == ["threshold"]

@@ -27,6 +27,14 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
+def test_shadows_are_trained_as_the_target_but_for_what_is_said_otherwise() -> None:
+    recipe = read_settings(None, {}).recipe
+    assert read_settings(None, {}).shadows.imitating(recipe) == recipe
+    changes = {"size": "nano", "mask_ratio": 0.5, "epochs": 3, "augmentation": "flip"}
+    found = read_settings(None, {"shadows": changes}).shadows.imitating(recipe)
+    assert found == recipe.model_copy(update=changes)
+
+
 def test_value_given_wins_over_the_file_and_the_file_over_recipe_and_defaults(file: Path) -> None:
     settings = read_settings(file, {"store": "given", "recipe": {"epochs": 3}, "data": {"image_size": 48}})
     assert settings.store == "given"

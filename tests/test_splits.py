@@ -70,6 +70,8 @@ def test_pairs_of_shadows_halve_the_pool_differently() -> None:
         ({"source": 5}, {}, (1, 1, 2, 1)),
         ({"source": 90}, {"n_members": 20}, (20, 10, 40, 20)),
         ({"source": 90}, {"n_members": 1, "n_nonmembers": 2, "shadow_size": 3, "n_holdout": 4}, (1, 2, 6, 4)),
+        ({"source": 90, "reference": 30}, {}, (10, 80, 20, 10)),
+        ({"source": 90, "reference": 30}, {"n_members": 8, "n_nonmembers": 9}, (8, 9, 16, 8)),
         ({"members": 10, "nonmembers": 70}, {}, (10, 40, 20, 10)),
         ({"members": 90, "nonmembers": 40}, {"n_nonmembers": 5}, (90, 5, 20, 10)),
         ({"members": 30, "nonmembers": 40, "reference": 30}, {}, (30, 40, 20, 10)),
@@ -82,6 +84,10 @@ def test_sides_get_as_many_images_as_asked_for_or_as_follows(
     rows = make_sides(**sides)
     split = audit(rows, **wanted)
     assert sizes(split) == dict(zip(["member", "nonmember", "shadow", "holdout"], expected, strict=True))
+    if "reference" in sides:
+        assert rows_of(split, "shadow") | rows_of(split, "holdout") <= set(rows["reference"].tolist())
+    if "source" in sides and "reference" in sides:
+        assert rows_of(split, "member") | rows_of(split, "nonmember") <= set(rows["source"].tolist())
     if "source" not in sides:
         assert rows_of(split, "member") <= set(rows["members"].tolist())
         assert rows_of(split, "nonmember") <= set(rows["nonmembers"].tolist())
@@ -95,6 +101,7 @@ def test_sides_get_as_many_images_as_asked_for_or_as_follows(
     "sides",
     [
         {"source": 90},
+        {"source": 30, "reference": 60},
         {"members": 10, "nonmembers": 70},
         {"members": 10, "nonmembers": 20, "reference": 60},
         {"candidates": 20, "reference": 60},

@@ -123,6 +123,8 @@ def _sources(settings: Settings) -> dict[str, str]:
         )
     if not given:
         return {"source": data.source}
+    if set(given) == {"reference"} and "source" in data.model_fields_set:
+        return {"source": data.source, **given}
     if data.source != DataSettings().source:
         raise MimiaError(
             f"One source for all sides ({data.source}) and others for single sides ({', '.join(given)}) are given: "

@@ -28,7 +28,7 @@ from pydantic_settings import (
 )
 
 from mimia.errors import MimiaError
-from mimia.recipes import Recipe, Seed
+from mimia.recipes import Augmentation, Recipe, Seed, SizeName
 
 CanaryKind = Literal["image", "noise", "patches"]
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
@@ -130,6 +130,19 @@ class ShadowSettings(_Frozen):
     online: NonNegativeInt = Field(
         0, description="further models, trained on halves of the very images that are judged, for the online attacks"
     )
+    size: SizeName | None = Field(None, description="size of the models, if the auditor does not know the target's")
+    mask_ratio: float | None = Field(
+        None, gt=0, lt=1, description="share of the patches that is masked in their training, if not as in the target's"
+    )
+    epochs: PositiveInt | None = Field(None, description="passes over their images, if not as in the target's training")
+    augmentation: Augmentation | None = Field(
+        None, description="'none', 'flip' or 'crop' in their training, if not as in the target's"
+    )
+
+    def imitating(self, recipe: Recipe) -> Recipe:
+        """Give the recipe of the shadows: the target's, but for what the settings say otherwise."""
+        changes = self.model_dump(include={"size", "mask_ratio", "epochs", "augmentation"}, exclude_none=True)
+        return recipe.model_copy(update=changes)
 
 
 class DecoderSettings(_Frozen):

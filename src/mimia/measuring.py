@@ -24,6 +24,7 @@ from mimia.pretraining.models import (
     pretrained_shadows,
     spec_for,
     tokenizer_of,
+    with_mask_ratio,
 )
 from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
@@ -82,6 +83,9 @@ def measure(bench: Bench, split: Split) -> Measured:
     """Pre-train what is not in the store yet, and ask all models about all images of the split."""
     settings, images, store = bench.settings, bench.images, bench.store
     target, recipe, spec = _target(bench, split)
+    # What the auditor takes for the target's training: shadows are trained so, and all models are asked so.
+    spec = with_mask_ratio(spec, settings.shadows.mask_ratio or spec.mask_ratio)
+    recipe = settings.shadows.imitating(recipe).model_copy(update={"mask_ratio": spec.mask_ratio})
     tokenizer = None if target is None else tokenizer_of(target)
     members = _training_size(target, split)
     shadows = _numbered("shadow", pretrained_shadows(images, split, spec, recipe, settings.compute, store, tokenizer))

@@ -111,8 +111,8 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
 
     Args:
         ids: Content ids of all images.
-        sides: Rows of each source by its side: ``source`` for one that serves all sides, or ``members``,
-            ``nonmembers`` and perhaps ``reference``.
+        sides: Rows of each source by its side: ``source`` for one that serves all sides, or ``members`` and
+            ``nonmembers``; with either perhaps ``reference``.
         settings: How many images each side gets; what is not given follows from how many there are.
         wanted: What the run needs.
 
@@ -124,6 +124,9 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
     pools = {
         side: np.random.default_rng([settings.seed, *_STREAMS[side]]).permutation(rows) for side, rows in pools.items()
     }
+    if "source" in pools and "reference" in pools:
+        source, members = pools["source"], settings.n_members or max(len(pools["source"]) // 9, 1)
+        pools = {"members": source[:members], "nonmembers": source[members:], "reference": pools["reference"]}
     if "source" in pools:
         n = len(pools["source"])
         members = settings.n_members or max(n // 9, 1)

@@ -21,7 +21,7 @@ every_family = pytest.mark.parametrize("family", ["mae", "simmim", "swin", "beit
 def slow_norm(model: Reconstructor, image: Tensor, masks: Tensor) -> float:
     """Norm by the ordinary backward pass, of a batch of one image: (C, H, W), (K, L)."""
     trained = [value for value in model.parameters() if value.requires_grad]
-    gradients = torch.autograd.grad(model.loss(image[None], masks[None]), trained, materialize_grads=True)
+    gradients = torch.autograd.grad(model.distances(image[None], masks[None]).mean(), trained, materialize_grads=True)
     return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
 
 
@@ -38,6 +38,18 @@ def test_norm_is_that_of_the_gradient_of_a_batch_of_one(ask: Ask, family: str, c
     expected = [slow_norm(subject.model, *each) for each in zip(pixels, masks, strict=True)]
     assert found.shape == (4, 1)
     np.testing.assert_allclose(found[:, 0], expected, rtol=1e-3)
+
+
+def test_masks_of_another_ratio_than_in_training_can_be_asked(ask: Ask) -> None:
+    subject, asking, images = ask("mae")
+    half = asking.spec.model_copy(update={"mask_ratio": 0.5})
+    rows = np.arange(4)
+    found = Gradients().measure(subject, images.pixels[rows], images.ids[rows], replace(asking, spec=half))
+    masks = torch.from_numpy(half.scoring_masks(images.ids[rows], 1, seed=1))
+    pixels = torch.from_numpy(images.pixels[rows])
+    expected = [slow_norm(subject.model, *each) for each in zip(pixels, masks, strict=True)]
+    np.testing.assert_allclose(found[:, 0], expected, rtol=1e-3)
+    assert subject.model.spec.mask_ratio == 0.75
 
 
 @every_family

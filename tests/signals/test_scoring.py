@@ -370,9 +370,24 @@ def test_one_model_at_a_time_is_in_memory(save: Save, digits: ImageSet, store: S
     assert all(isinstance(subject.model, Reconstructor) for subject in subjects)  # they come back when they are asked
 
 
+def test_all_models_are_asked_with_the_masks_of_the_question_whatever_they_were_trained_with(
+    save: Save, digits: ImageSet, store: Store
+) -> None:
+    checkpoints = [save("target"), save("shadow", seed=1, spec=SPEC.model_copy(update={"mask_ratio": 0.5}))]
+    subjects = [Subject(each.name, each, COMPUTE, latents_beside(each)) for each in checkpoints]
+    signals = score_images(["distances", "latents"], subjects, digits, ROWS, ASKING, store)
+    masks = torch.from_numpy(random_masks(digits.ids[ROWS], 4, 16, 0.75, seed=1))
+    pixels = torch.from_numpy(digits.pixels[ROWS])
+    for kind in ("distances", "latents"):
+        for checkpoint, found in zip(checkpoints, signals[kind], strict=True):
+            model = native.load(checkpoint if kind == "distances" else latents_beside(checkpoint))
+            with torch.inference_mode():
+                np.testing.assert_allclose(found, model.distances(pixels, masks).numpy(), rtol=1e-4)
+
+
 @pytest.mark.parametrize("kind", ["distances", "embeddings"])
 def test_models_that_are_masked_differently_are_refused(save: Save, digits: ImageSet, store: Store, kind: str) -> None:
-    shadow = save("shadow", spec=SPEC.model_copy(update={"mask_ratio": 0.5}))
+    shadow = save("shadow", spec=SPEC.model_copy(update={"patch_size": 4}))
     subjects = [Subject(source.name, source, COMPUTE) for source in (save("target"), shadow)]
     with pytest.raises(MimiaError, match="masked differently"):
         score_images([kind], subjects, digits, ROWS, ASKING, store)

@@ -121,14 +121,15 @@ def fitted_decoder(
         encoder: With or without a decoder of its own, which is not used.
         encoder_id: Name of its weights.
         images: Neither to be judged, nor seen by any encoder.
-        recipe: The rest of the training: size of the decoder, seed, weight decay, augmentation.
+        recipe: The rest of the training: size of the decoder, mask ratio, seed, weight decay, augmentation.
         settings: Epochs, batch and learning rate of the fit.
         compute: Device and precision.
         store: Where the checkpoint is kept.
         name: What the progress bar calls the encoder.
         latents: Whether the decoder predicts the encoder's latents, and not pixels.
     """
-    spec = encoder.spec.model_copy(update={"target_space": "latents"} if latents else {})
+    changed = {"mask_ratio": recipe.mask_ratio} | ({"target_space": "latents"} if latents else {})
+    spec = encoder.spec.model_copy(update=changed)
     changes = settings.model_dump(include={"epochs", "batch_size", "base_learning_rate"})
     recipe = recipe.model_copy(update=changes)
     key = {

@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
@@ -195,18 +196,31 @@ def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
     _, channels, size, _ = images.pixels.shape
     mean, std = pixel_statistics(images)
     masking, target_space = _OF_FAMILY[recipe.family]
+    return _valid(
+        image_size=size,
+        channels=channels,
+        patch_size=recipe.patch_size,
+        masking=masking,
+        mask_ratio=recipe.mask_ratio,
+        cell=recipe.cell,
+        target_space="patch-normalised" if recipe.patch_normalised else target_space,
+        mean=mean,
+        std=std,
+    )
+
+
+def with_mask_ratio(spec: ModelSpec, mask_ratio: float) -> ModelSpec:
+    """Give the same with another mask ratio.
+
+    Raises:
+        MimiaError: It leaves no patch visible, or none masked.
+    """
+    return _valid(**(spec.model_dump() | {"mask_ratio": mask_ratio}))
+
+
+def _valid(**values: Any) -> ModelSpec:
     try:
-        return ModelSpec(
-            image_size=size,
-            channels=channels,
-            patch_size=recipe.patch_size,
-            masking=masking,
-            mask_ratio=recipe.mask_ratio,
-            cell=recipe.cell,
-            target_space="patch-normalised" if recipe.patch_normalised else target_space,
-            mean=mean,
-            std=std,
-        )
+        return ModelSpec.model_validate(values)
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise MimiaError(f"The recipe does not fit the images: {reason}.") from error

@@ -1,6 +1,7 @@
 """How far one image would move the weights: small for what a model has learned by heart (Nasr et al., 1812.00910)."""
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 
 import torch
@@ -32,8 +33,10 @@ class Gradients(Kind):
 
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
         """Give the norm, in the units of the loss by those of the weights: (B, 1)."""
-        masks = subject.model.spec.scoring_masks(ids, _masks(asking), asking.settings.seed)
-        norms: Floats = gradient_norms(subject.model, subject.tensor(pixels), subject.tensor(masks)).cpu().numpy()
+        masks = asking.spec.scoring_masks(ids, _masks(asking), asking.settings.seed)
+        model = copy(subject.model)  # its loss takes as many visible patches as its spec says
+        model.spec = model.spec.model_copy(update={"mask_ratio": asking.spec.mask_ratio})
+        norms: Floats = gradient_norms(model, subject.tensor(pixels), subject.tensor(masks)).cpu().numpy()
         return norms[:, None]
 
 

@@ -34,7 +34,7 @@ class Latents(Kind):
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
         """Give the mean squared error over the hidden patches' latents under each mask: (B, draws)."""
         model = subject.latent_model
-        masks = model.spec.scoring_masks(ids, asking.settings.draws, asking.settings.seed)
+        masks = asking.spec.scoring_masks(ids, asking.settings.draws, asking.settings.seed)
         with torch.inference_mode(), accelerator(asking.compute).autocast():
             distances = model.distances(subject.tensor(pixels), subject.tensor(masks))
         values: Floats = distances.float().cpu().numpy()

@@ -39,7 +39,7 @@ class Distances(Kind):
 
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
         """Give the distance under each mask, in the model's target space: (B, draws)."""
-        masks = subject.model.spec.scoring_masks(ids, asking.settings.draws, asking.settings.seed)
+        masks = asking.spec.scoring_masks(ids, asking.settings.draws, asking.settings.seed)
         hidden = subject.tensor(masks)
         errors = _patch_errors(subject, subject.tensor(pixels), hidden, asking)
         distances: Floats = ((errors * hidden).sum(dim=-1) / hidden.sum(dim=-1)).cpu().numpy()
@@ -102,7 +102,7 @@ def shifted(pixels: Pixels, down: int, across: int) -> Pixels:
 
 def _questions(subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Iterator[tuple[Tensor, Bools]]:
     """Give images, (B, C, H, W) or one for each mask, (B·K, C, H, W), with masks, (B, K, L)."""
-    spec, seed, draws = subject.model.spec, asking.settings.seed, asking.settings.draws
+    spec, seed, draws = asking.spec, asking.settings.seed, asking.settings.draws
     fewer = max(1, draws // 4)
     plain = subject.tensor(pixels)
     yield plain, spec.complementary_masks(ids, draws, seed + 1)

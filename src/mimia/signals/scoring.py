@@ -103,7 +103,7 @@ def _refuse_unlike(subject: Subject, images: ImageSet, asking: Asking) -> None:
             f"The {subject.name} takes images of the shape {shape} (channels, height, width), and these have "
             f"{images.pixels.shape[1:]}: bring them to the size that it was trained on."
         )
-    masking = {"masking", "mask_ratio", "cell", "patch_size"}
+    masking = {"masking", "cell", "patch_size"}
     if spec.model_dump(include=masking) != asking.spec.model_dump(include=masking):
         raise MimiaError(
             "The target and the shadows are masked differently: train the shadows with the target's recipe."
