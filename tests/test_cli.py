@@ -22,6 +22,7 @@ from mimia.arrays import Pixels
 from mimia.attacks.registry import ATTACKS
 from mimia.attacks.selection import access_of
 from mimia.errors import MimiaError
+from mimia.experiments.registry import EXPERIMENTS
 from mimia.signals.registry import KINDS
 
 SCRIPT = str(Path(sysconfig.get_path("scripts")) / "mimia")
@@ -239,6 +240,13 @@ def test_reproduction_writes_results_and_pages(place: Path, mimia: Run) -> None:
     assert mimia(line) == (0, "1/1 digits-masks-1: there\n", "")
 
 
+def test_experiments_are_listed_with_the_number_of_their_audits(mimia: Run) -> None:
+    code, out, _ = mimia("reproduce --list --profile smoke")
+    assert code == 0
+    assert re.search(r"^figure-5 +4 audits +What if the shadows' mask ratio", out, re.MULTILINE)
+    assert len(out.splitlines()) == len(EXPERIMENTS)
+
+
 def test_reproduction_without_its_data_says_so_of_each_audit(mimia: Run) -> None:
     code, out, err = mimia("reproduce attacks --only weak --data empty --results none --store store")
     assert (code, err) == (1, "")
@@ -322,7 +330,6 @@ def test_doctor_finds_nothing_or_ends_with_an_error(mimia: Run) -> None:
         ("audit --data others --out file/run", r"file/run cannot be written .*: name another"),
         ("infer --candidates members", r"needs a target \(--target or --embeddings\) and images .* \(--reference\)"),
         ("infer --target checkpoint --candidates members --reference members", "Every image of the reference stands"),
-        ("self-test --data others", "The self-test needs 1,600 images, and others has 160: give another source"),
         ("pretrain --data members --out checkpoint", "checkpoint is not empty: choose another directory"),
         ("pretrain --data members --out file", "file cannot be written .*: name another"),
         ("pretrain --data members --out larger --n-images 41", "41 images are asked for, and there are 40"),
@@ -342,6 +349,9 @@ def test_bad_input_ends_with_one_sentence(mimia: Run, checkpoint: str, line: str
         ("export text exported-text", "text is no checkpoint of mimia: it has no config.json"),
         ("export checkpoint file/exported", "file/exported cannot be written .*: name another"),
         ("export checkpoint others", "There is something at others: name a new directory"),
+        ("self-test --data others --store store", "needs 1,600 images, and others has 160: give another source"),
+        ("reproduce", "Name one experiment of those that `mimia reproduce --list` shows, or pass --all"),
+        ("reproduce attacks --all", "Name one experiment of those that `mimia reproduce --list` shows, or pass --all"),
         ("reproduce figure-0", "no experiment 'figure-0': choose from attacks"),
         ("reproduce attacks --profile huge", "no profile 'huge': choose from smoke, mini"),
         ("reproduce attacks --profile smoke --only none", "'attacks' has no cell whose name begins with 'none'"),

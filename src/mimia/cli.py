@@ -267,8 +267,10 @@ def attacks() -> None:
 
 @app.command()
 def reproduce(
-    experiment: Annotated[str, typer.Argument(help="Which: attacks.")],
-    profile: Annotated[str, typer.Option(help="smoke: digits, minutes; mini: images of 32 pixels, hours.")] = "mini",
+    experiment: Annotated[str | None, typer.Argument(help="Which of those that --list shows.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Reproduce all of them.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show the experiments, and run none.")] = False,
+    profile: Annotated[str, typer.Option(help="smoke: digits, minutes; mini: small images, hours.")] = "mini",
     data: Annotated[Path, typer.Option(help="Folder of the data files.", envvar="MIMIA_DATA")] = Path("../shared/data"),
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     pages: Annotated[Path | None, typer.Option(help="Folder for tables and figures, from the results alone.")] = None,
@@ -278,22 +280,25 @@ def reproduce(
     store: StoreOption = None,
 ) -> None:
     """Reproduce an experiment: a grid of audits, of which those with a result are not run again."""
-    from mimia.experiments.render import render
+    from mimia.experiments.registry import EXPERIMENTS
+    from mimia.experiments.runner import render
     from mimia.experiments.runner import reproduce as run_experiment
 
+    size = profile_of(profile)
+    if listed:
+        for name, each in EXPERIMENTS.items():
+            typer.echo(f"{name:<24}{len(each.cells(size, data)):>3} audits  {each.question}")
+        return
+    if (experiment is None) != everything:
+        raise MimiaError("Name one experiment of those that `mimia reproduce --list` shows, or pass --all.")
     common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads}}
-    failures = run_experiment(
-        experiment,
-        profile_of(profile),
-        data,
-        writable(results),
-        common | ({"store": store} if store else {}),
-        typer.echo,
-        only,
-    )
-    if pages is not None:
-        for path in render(results / profile / experiment, writable(pages)):
-            typer.echo(path)
+    common |= {"store": store} if store else {}
+    failures: dict[str, str] = {}
+    for name in [experiment] if experiment is not None else EXPERIMENTS:
+        failures |= run_experiment(name, size, data, writable(results), common, typer.echo, only)
+        if pages is not None:
+            for path in render(name, size, results, writable(pages if experiment else pages / name)):
+                typer.echo(path)
     if failures:
         raise typer.Exit(1)
 

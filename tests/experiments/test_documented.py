@@ -2,18 +2,14 @@
 
 from pathlib import Path
 
-import pytest
-
-from mimia.experiments.render import render
+from mimia.experiments.runner import render
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_tables_and_figures_of_the_documentation_are_those_of_the_results(tmp_path: Path) -> None:
-    results, shown = ROOT / "results" / "mini" / "attacks", ROOT / "docs" / "comparison"
-    if not results.exists():
-        pytest.skip("no results are kept here")
-    rendered = {path.name: path.read_bytes() for path in render(results, tmp_path)}
+    shown = ROOT / "docs" / "comparison"
+    rendered = {path.name: path.read_bytes() for path in render("attacks", "mini", ROOT / "results", tmp_path)}
     assert {path.name: path.read_bytes() for path in shown.iterdir()} == rendered, (
         "render them anew: mimia reproduce attacks --pages docs/comparison"
     )

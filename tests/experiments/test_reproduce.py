@@ -15,12 +15,12 @@ from mimia.attacks.registry import ATTACKS
 from mimia.config import EvaluationSettings
 from mimia.errors import MimiaError
 from mimia.evaluation.evaluate import evaluate
-from mimia.experiments import runner
-from mimia.experiments.attacks import ATTACK_COMPARISON, cells, names_at
-from mimia.experiments.grid import Cell, Experiment
-from mimia.experiments.render import render
+from mimia.experiments import registry
+from mimia.experiments.attacks import cells, names_at
+from mimia.experiments.grid import Cell
+from mimia.experiments.registry import EXPERIMENTS
 from mimia.experiments.results import declared, read_result, thinned, write_result
-from mimia.experiments.runner import reproduce
+from mimia.experiments.runner import render, reproduce
 
 NO_DATA = Path("nowhere")
 COMPUTE: dict[str, Any] = {"compute": {"device": "cpu", "threads": 1}}
@@ -105,8 +105,8 @@ def test_damaged_result_is_reported_and_stops_no_other(results: Path, store: Pat
 
 
 def test_tables_and_figures_are_rendered_from_results_alone(results: Path, tmp_path: Path) -> None:
-    written = render(results / "smoke" / "attacks", tmp_path / "first")
-    again = render(results / "smoke" / "attacks", tmp_path / "second")
+    written = render("attacks", "smoke", results, tmp_path / "first")
+    again = render("attacks", "smoke", results, tmp_path / "second")
     assert [path.name for path in written] == ["digits.md", "digits.svg", "masks.svg", "shadows.svg"]
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
     table = (tmp_path / "first" / "digits.md").read_text()
@@ -127,12 +127,13 @@ def test_cell_that_fails_is_reported_and_stops_no_other(
     store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     good = next(cell for cell in cells("smoke", NO_DATA) if cell.name == "digits-masks-1")
-    bad = Cell("bad", "nothing", {**good.settings, "data": {"source": str(tmp_path / "missing.parquet")}})
+    bad = Cell("bad", {"target": "nothing"}, {**good.settings, "data": {"source": str(tmp_path / "missing.parquet")}})
     changed = replace(good, settings={**good.settings, "signals": {"draws": 2}})
     noted = replace(changed, footnote="Read this.")
     for second in (good, changed, noted):
         both = [bad, second]
-        monkeypatch.setitem(runner.EXPERIMENTS, "attacks", Experiment("attacks", lambda *_, both=both: both))
+        declared_so = replace(EXPERIMENTS["attacks"], cells=lambda *_, both=both: both)
+        monkeypatch.setitem(registry.EXPERIMENTS, "attacks", declared_so)
         failures = run(tmp_path, store)
         assert {*failures} == {"bad"}
         assert "missing.parquet" in failures["bad"]
@@ -148,7 +149,6 @@ def test_cell_that_fails_is_reported_and_stops_no_other(
 def test_unknown_experiment_or_cell_is_refused(name: str, only: str | None, message: str, tmp_path: Path) -> None:
     with pytest.raises(MimiaError, match=message):
         reproduce(name, "smoke", NO_DATA, tmp_path, {}, quiet, only)
-    assert ATTACK_COMPARISON.name == "attacks"
 
 
 def test_thinned_curve_keeps_what_low_rates_show() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from mimia.attacks.registry import ATTACKS
 from mimia.attacks.selection import access_of
-from mimia.experiments.grid import Cell, Experiment, Profile
+from mimia.experiments.grid import Cell, Profile
 
 Tree = dict[str, Any]
 
@@ -57,8 +57,8 @@ def cells(profile: Profile, data: Path) -> Sequence[Cell]:
             "shadows": {"count": _BUDGET},
             "decoder": {"source": "fitted"},
         }
-        made.append(Cell(f"{target}-decoder", target, common | own, footnote=_LEFT_OUT))
-        made.append(Cell(f"{target}-encoder", target, common | fitted))
+        made.append(Cell(f"{target}-decoder", {"target": target}, common | own, footnote=_LEFT_OUT))
+        made.append(Cell(f"{target}-encoder", {"target": target}, common | fitted))
     return made + _budgets(profile, data)
 
 
@@ -69,14 +69,17 @@ def _budgets(profile: Profile, data: Path) -> list[Cell]:
         *(
             Cell(
                 f"{target}-masks-{count}",
-                target,
+                {"target": target, "masks": count},
                 common | {"shadows": {"count": 2}, "signals": {"draws": count}},
-                varied=("masks", count),
             )
             for count in masks
         ),
         *(
-            Cell(f"{target}-shadows-{count}", target, common | {"shadows": {"count": count}}, varied=("shadows", count))
+            Cell(
+                f"{target}-shadows-{count}",
+                {"target": target, "shadows": count},
+                common | {"shadows": {"count": count}},
+            )
             for count in shadows
         ),
     ]
@@ -107,6 +110,3 @@ def names_at(level: str) -> list[str]:
             if OF_DECODERS & {*each.signals} and not _OF_EMBEDDINGS & {*each.signals} and each.shadows <= _BUDGET
         ]
     return [name for name, each in needs.items() if access_of(each) != "decoder" and not each.online]
-
-
-ATTACK_COMPARISON = Experiment("attacks", cells)

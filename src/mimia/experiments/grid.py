@@ -1,12 +1,14 @@
 """An experiment is a grid of audits, declared as settings."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 Profile = Literal["smoke", "mini"]
-"""``smoke``: digits, a minute or two, for the tests. ``mini``: images of 32 pixels, hours on two cores."""
+"""``smoke``: digits, a minute or two, for the tests. ``mini``: images of 32 and 64 pixels, hours on two cores."""
+
+Place = Mapping[str, str | int | float]
+"""Where a cell stands in its grid: by axis, the name or the number that a reader sees."""
 
 
 @dataclass(frozen=True)
@@ -15,27 +17,26 @@ class Cell:
 
     Attributes:
         name: Of its result's file.
-        target: What is attacked, for the table that it stands in.
+        at: Its place in the grid.
         settings: Nested settings that differ from the defaults.
-        varied: The name and value of what a curve is drawn against, if the cell is a point of one.
         footnote: What a reader has to know of it.
     """
 
     name: str
-    target: str
+    at: Place
     settings: Mapping[str, Any]
-    varied: tuple[str, int] | None = None
     footnote: str = ""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """What one command reproduces.
+def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
+    """Put nested settings together; what stands later wins.
 
-    Attributes:
-        name: Of the command's argument and of the folder of the results.
-        cells: From a profile and the folder of the data to the audits.
+    >>> merged({"split": {"seed": 1}}, {"split": {"n_members": 5}, "store": "there"})
+    {'split': {'seed': 1, 'n_members': 5}, 'store': 'there'}
     """
-
-    name: str
-    cells: Callable[[Profile, Path], Sequence[Cell]]
+    together: dict[str, Any] = {}
+    for tree in trees:
+        for key, value in tree.items():
+            old = together.get(key)
+            together[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return together

@@ -1,51 +1,105 @@
-"""Tables and figures of an experiment from its results alone."""
+"""Tables in Markdown and figures in SVG, from results alone."""
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from mimia.attacks.registry import ATTACKS
 from mimia.attacks.selection import access_of
 from mimia.evaluation.estimate import Estimate
 from mimia.evaluation.sets import smallest_set
 from mimia.experiments.attacks import OF_DECODERS
-from mimia.experiments.results import CellResult, read_result
-from mimia.report.figures import curve_figure, roc_figure
+from mimia.experiments.results import CellResult
+from mimia.report.figures import curve_figure, histogram_figure, roc_figure
 
 _DRAWN = 6  # curves of a figure beside the threshold
 
 
-def render(results: Path, out: Path) -> list[Path]:
-    """Write a table and a figure for each target, and a figure for each budget, in Markdown and SVG.
-
-    Args:
-        results: Folder of the results of one experiment and profile.
-        out: Folder that gets ``<target>.md``, ``<target>.svg`` and ``<budget>.svg``.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    results_there = [read_result(path) for path in sorted(results.glob("*.json"))]
-    compared = [result for result in results_there if result.varied is None]
-    texts: dict[str, str] = {}
-    for target in dict.fromkeys(result.target for result in compared):
-        of_target = [result for result in compared if result.target == target]
-        texts[f"{target}.md"] = comparison_table(of_target)
-        texts[f"{target}.svg"] = comparison_figure(of_target)
-    for budget in dict.fromkeys(result.varied[0] for result in results_there if result.varied is not None):
-        points = [result for result in results_there if result.varied is not None and result.varied[0] == budget]
-        texts[f"{budget}.svg"] = budget_figure(budget, points)
-    for name, text in texts.items():
-        (out / name).write_text(text, encoding="utf-8")
-    return [out / name for name in texts]
+Pages = dict[str, str]
+"""Texts by the names of their files: tables in Markdown, figures in SVG."""
 
 
-def budget_figure(budget: str, results: Sequence[CellResult]) -> str:
-    """Draw the TPR at 1 % FPR of each attack against a budget."""
-    curves: dict[str, list[tuple[int, Estimate]]] = {}
-    for result in sorted(results, key=lambda result: result.varied or ("", 0)):
-        assert result.varied is not None
+def comparison_pages(results: Sequence[CellResult]) -> Pages:
+    """Give a table and a figure for each target, and a figure for each budget."""
+    compared = [result for result in results if set(result.at) == {"target"}]
+    pages: Pages = {}
+    for target in dict.fromkeys(result.at["target"] for result in compared):
+        of_target = [result for result in compared if result.at["target"] == target]
+        pages[f"{target}.md"] = comparison_table(of_target)
+        pages[f"{target}.svg"] = comparison_figure(of_target)
+    for budget in ("masks", "shadows"):
+        points = [result for result in results if budget in result.at]
+        if points:
+            pages[f"{budget}.svg"] = curves(points, budget)
+    return pages
+
+
+def table_pages(results: Sequence[CellResult]) -> Pages:
+    """Give a table with a row a cell, and a column an attack."""
+    return {"table.md": table(results)}
+
+
+def distribution_pages(results: Sequence[CellResult]) -> Pages:
+    """Give the table, and for each cell the distribution of the distances."""
+    figures = {
+        f"{result.cell}.svg": histogram_figure(histogram)
+        for result in results
+        for histogram in result.report.run.histograms
+    }
+    return table_pages(results) | figures
+
+
+def matrix_pages(results: Sequence[CellResult]) -> Pages:
+    """Give a matrix of ROC areas for each attack: a row a value of the first axis, a column one of the second."""
+    return {f"{name}.md": matrix(results, name) for name in _attacks(results)}
+
+
+def curve_pages(results: Sequence[CellResult]) -> Pages:
+    """Give the table, and the curves along the only axis if it is of numbers."""
+    (axis,) = results[0].at
+    if all(isinstance(result.at[axis], int | float) for result in results):
+        return table_pages(results) | {"curves.svg": curves(results, axis)}
+    return table_pages(results)
+
+
+def table(results: Sequence[CellResult]) -> str:
+    """Give a Markdown table of ROC areas and rates at 1 % false alarms, with their intervals."""
+    axes, attacks = [*results[0].at], _attacks(results)
+    heads = [*axes, *(f"`{name}`" for name in attacks)]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for result in results:
+        found = {each.attack: each for each in result.report.evaluations}
+        cells = [f"{_figure(found[name].area)}; {_figure(found[name].tpr_at_1_percent)}" for name in attacks]
+        lines.append(f"| {' | '.join([*(str(result.at[axis]) for axis in axes), *cells])} |")
+    notes = "".join(f"\n{note}\n" for note in dict.fromkeys(result.footnote for result in results) if note)
+    return "\n".join(lines) + f"\n\nIn each cell: ROC area; TPR at 1 % FPR.\n{notes}"
+
+
+def matrix(results: Sequence[CellResult], attack: str) -> str:
+    """Give a Markdown matrix of an attack's ROC areas over two axes."""
+    first, second = results[0].at
+    rows, columns = (list(dict.fromkeys(result.at[axis] for result in results)) for axis in (first, second))
+    areas = {
+        (result.at[first], result.at[second]): _figure(each.area)
+        for result in results
+        for each in result.report.evaluations
+        if each.attack == attack
+    }
+    lines = [f"| {first} ↓, {second} → | {' | '.join(map(str, columns))} |", f"|{'---|' * (len(columns) + 1)}"]
+    lines += [f"| {row} | {' | '.join(areas.get((row, column), '') for column in columns)} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def curves(results: Sequence[CellResult], axis: str) -> str:
+    """Draw the TPR at 1 % FPR of each attack along an axis of numbers."""
+    points: dict[str, list[tuple[float, Estimate]]] = {}
+    for result in sorted(results, key=lambda result: float(result.at[axis])):
         for evaluation in result.report.evaluations:
-            curves.setdefault(evaluation.attack, []).append((result.varied[1], evaluation.tpr_at_1_percent))
-    return curve_figure(curves, budget, "TPR at 1 % FPR")
+            points.setdefault(evaluation.attack, []).append((float(result.at[axis]), evaluation.tpr_at_1_percent))
+    return curve_figure(points, axis, "TPR at 1 % FPR")
+
+
+def _attacks(results: Sequence[CellResult]) -> list[str]:
+    return list(dict.fromkeys(each.attack for result in results for each in result.report.evaluations))
 
 
 def comparison_table(cells: Sequence[CellResult]) -> str:

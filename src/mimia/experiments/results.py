@@ -24,8 +24,7 @@ class CellResult(BaseModel):
 
     Attributes:
         cell: Its name.
-        target: What is attacked.
-        varied: What a curve is drawn against, and its value here.
+        at: Its place in the grid.
         footnote: What a reader has to know of it.
         settings: Those that differ from the defaults, as the cell declares them; files without their folders.
         report: The audit's report, without pictures and with thinned curves.
@@ -35,8 +34,7 @@ class CellResult(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str
-    target: str
-    varied: tuple[str, int] | None
+    at: dict[str, str | int | float]
     footnote: str
     settings: dict[str, Any]
     report: AuditReport
@@ -53,7 +51,15 @@ def summarise(cell: Cell, command: str, audited: AuditResult) -> CellResult:
         members, nonmembers = scores[roles == "member"], scores[roles == "nonmember"]
         sizes = [size for size in _SET_SIZES if size <= len(members)]
         sets[evaluation.attack] = tuple(power_curve(members, nonmembers, sizes))
-    bare = {"gallery": (), "histograms": (), "settings": {}, "settings_toml": "", "left_out": (), "command": command}
+    distances = tuple(each for each in report.run.histograms if each.attack == "threshold")
+    bare = {
+        "gallery": (),
+        "histograms": distances,
+        "settings": {},
+        "settings_toml": "",
+        "left_out": (),
+        "command": command,
+    }
     run = report.run.model_copy(update=bare)
     changes = {
         "run": run,
@@ -63,8 +69,7 @@ def summarise(cell: Cell, command: str, audited: AuditResult) -> CellResult:
     }
     return CellResult(
         cell=cell.name,
-        target=cell.target,
-        varied=cell.varied,
+        at=dict(cell.at),
         footnote=cell.footnote,
         settings=declared(cell),
         report=report.model_copy(update=changes),

@@ -8,11 +8,9 @@ from mimia.arrays import fingerprint
 from mimia.audit import audit
 from mimia.config import read_settings
 from mimia.errors import MimiaError
-from mimia.experiments.attacks import ATTACK_COMPARISON
-from mimia.experiments.grid import Cell, Experiment, Profile
+from mimia.experiments.grid import Cell, Profile
+from mimia.experiments.registry import experiment_of
 from mimia.experiments.results import declared, read_result, summarise, write_result
-
-EXPERIMENTS: dict[str, Experiment] = {each.name: each for each in (ATTACK_COMPARISON,)}
 
 
 def reproduce(
@@ -41,9 +39,7 @@ def reproduce(
     Raises:
         MimiaError: There is no such experiment, or no cell of that name.
     """
-    if name not in EXPERIMENTS:
-        raise MimiaError(f"There is no experiment {name!r}: choose from {', '.join(EXPERIMENTS)}.")
-    cells = [cell for cell in EXPERIMENTS[name].cells(profile, data) if cell.name.startswith(only or "")]
+    cells = [cell for cell in experiment_of(name).cells(profile, data) if cell.name.startswith(only or "")]
     if not cells:
         raise MimiaError(f"The experiment {name!r} has no cell whose name begins with {only!r}.")
     failures = {}
@@ -66,5 +62,24 @@ def reproduce(
 def _same(cell: Cell, path: Path) -> bool:
     """Tell whether a result is of what the cell declares now."""
     found = read_result(path)
-    as_declared = (found.target, found.varied, found.footnote) == (cell.target, cell.varied, cell.footnote)
+    as_declared = (found.at, found.footnote) == (dict(cell.at), cell.footnote)
     return as_declared and fingerprint(found.settings) == fingerprint(declared(cell))
+
+
+def render(name: str, profile: Profile, results: Path, out: Path) -> list[Path]:
+    """Write the tables and figures of an experiment, from the results that are there.
+
+    Args:
+        name: Of the experiment.
+        profile: How large.
+        results: Folder of all results.
+        out: Folder that gets the files.
+    """
+    experiment = experiment_of(name)
+    paths = [results / profile / name / f"{cell.name}.json" for cell in experiment.cells(profile, Path())]
+    there = [read_result(path) for path in paths if path.exists()]
+    out.mkdir(parents=True, exist_ok=True)
+    pages = experiment.pages(there) if there else {}
+    for file, text in pages.items():
+        (out / file).write_text(text, encoding="utf-8")
+    return [out / file for file in pages]

@@ -80,8 +80,8 @@ def histogram_figure(histogram: Histogram) -> str:
     return _svg(figure, f"Distribution of {histogram.quantity}")
 
 
-def curve_figure(curves: Mapping[str, Sequence[tuple[int, Estimate]]], x: str, y: str) -> str:
-    """Draw figures with their intervals against a number that doubles."""
+def curve_figure(curves: Mapping[str, Sequence[tuple[float, Estimate]]], x: str, y: str) -> str:
+    """Draw figures with their intervals against a number; on a logarithmic axis if it grows eightfold."""
     figure, axes = _figure(x, y)
     for (name, points), colour in zip(curves.items(), cycle(_COLOURS), strict=False):
         known = [(at, each.value, each.low or 0.0, each.high or 0.0) for at, each in points if each.value is not None]
@@ -89,9 +89,10 @@ def curve_figure(curves: Mapping[str, Sequence[tuple[int, Estimate]]], x: str, y
             at, values, low, high = zip(*known, strict=True)
             axes.plot(at, values, color=colour, marker="o", markersize=4, linewidth=2, label=name)
             axes.fill_between(at, low, high, color=colour, alpha=0.15, linewidth=0)
-    axes.set_xscale("log", base=2)
     ticks = sorted({at for points in curves.values() for at, _ in points})
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    if ticks and ticks[-1] >= 8 * ticks[0] > 0:
+        axes.set_xscale("log", base=2)
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(bottom=0)
     if axes.lines:
         axes.legend(frameon=False)

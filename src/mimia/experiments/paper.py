@@ -1,0 +1,169 @@
+"""The tables and figures of *Membership Inference Attack Against Masked Image Modeling* (arXiv 2408.06825) as grids.
+
+The source's own numbers of images and settings are not known to us: ours are declared here.
+"""
+
+from collections.abc import Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from mimia.experiments.grid import Cell, Place, Profile, merged
+from mimia.recipes import RECIPES
+
+Tree = dict[str, Any]
+
+_DIGITS = "digits"
+_DATA: dict[Profile, dict[str, str]] = {
+    "smoke": {"digits": _DIGITS},
+    "mini": {
+        "CIFAR-10": "cifar10.parquet",
+        "TinyImageNet": "tinyimagenet32.parquet",
+        "MiniImageNet": "miniimagenet64.parquet",
+    },
+}
+_LARGE = {"MiniImageNet"}  # images of 64 pixels: patches of twice the side give as many tokens
+_FAMILIES: dict[Profile, dict[str, str]] = {
+    "smoke": {"MAE-ViT": "mae-nano", "SimMIM-ViT": "simmim-nano", "SimMIM-Swin": "swin-nano"},
+    "mini": {"MAE-ViT": "mae-micro", "SimMIM-ViT": "simmim-micro", "SimMIM-Swin": "swin-micro"},
+}
+_COMMON: dict[Profile, Tree] = {
+    "smoke": {
+        "recipe": {"epochs": 40, "batch_size": 40},
+        "split": {"n_members": 40, "n_nonmembers": 100, "n_holdout": 40},
+        "signals": {"draws": 2},
+    },
+    "mini": {
+        "recipe": {"epochs": 400},
+        "split": {"n_members": 300, "n_nonmembers": 2000, "n_holdout": 300},
+    },
+}
+_MASK_RATIOS: dict[Profile, tuple[float, ...]] = {"smoke": (0.5, 0.75), "mini": (0.25, 0.4, 0.55, 0.75, 0.9)}
+_SIZES: dict[Profile, tuple[str, ...]] = {"smoke": ("nano", "micro"), "mini": ("nano", "micro", "tiny", "small")}
+_TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
+_MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
+_AUGMENTATIONS: dict[Profile, tuple[str, ...]] = {"smoke": ("none", "flip"), "mini": ("none", "flip", "crop")}
+
+
+def main_table(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give the attack and its rivals on each architecture and data set."""
+    attacks = {"attacks": {"names": ("threshold", "calibrated", "ensemble", "encodermi-v", "partcrop")}}
+    return [
+        _cell(profile, {"data": source, "architecture": family}, _of(profile, data, source, preset), attacks)
+        for source, (family, preset) in product(_DATA[profile], _FAMILIES[profile].items())
+    ]
+
+
+def end_to_end(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give one attack from shadow and threshold to verdict (figure 2)."""
+    source = next(iter(_DATA[profile]))
+    return [_cell(profile, {"data": source}, _of(profile, data, source), _THRESHOLD)]
+
+
+def distributions(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give the distances of members and non-members of each data set (figure 3)."""
+    return [_cell(profile, {"data": source}, _of(profile, data, source), _THRESHOLD) for source in _DATA[profile]]
+
+
+def other_data(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give each data set of the target with each data set of the shadows (figure 4)."""
+    of_one_size = {"data": {"image_size": 32}, "recipe": {"patch_size": 4}} if profile == "mini" else {}
+    return [
+        _cell(
+            profile,
+            {"target's data": source, "shadows' data": other},
+            _of(profile, data, source),
+            {} if other == source else {"data": {"reference": _path(profile, data, other)}},
+            of_one_size,
+            _CALIBRATED,
+        )
+        for source, other in product(_DATA[profile], repeat=2)
+    ]
+
+
+def other_mask_ratio(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give each mask ratio of the target with each mask ratio of the shadows (figure 5)."""
+    source = "TinyImageNet" if profile == "mini" else next(iter(_DATA[profile]))
+    return [
+        _cell(
+            profile,
+            {"target's mask ratio": ratio, "shadows' mask ratio": other},
+            _of(profile, data, source),
+            {"recipe": {"mask_ratio": ratio}, "shadows": {"mask_ratio": other}},
+            _CALIBRATED,
+        )
+        for ratio, other in product(_MASK_RATIOS[profile], repeat=2)
+    ]
+
+
+def complexity(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give models of four sizes."""
+    return _along(profile, data, "size", {size: {"recipe": {"size": size}} for size in _SIZES[profile]})
+
+
+def mask_ratio(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give targets, and shadows like them, of growing mask ratios."""
+    return _along(
+        profile, data, "mask ratio", {ratio: {"recipe": {"mask_ratio": ratio}} for ratio in _MASK_RATIOS[profile]}
+    )
+
+
+def training_set(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give training sets of growing size, each seen as often."""
+    return _along(
+        profile, data, "training images", {count: {"split": {"n_members": count}} for count in _TRAINING_SETS[profile]}
+    )
+
+
+def masks(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give growing numbers of masks under which an image is asked about."""
+    return _along(profile, data, "masks", {count: {"signals": {"draws": count}} for count in _MASKS[profile]})
+
+
+def other_architecture(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give shadows of other sizes than the target's."""
+    return _along(profile, data, "shadows' size", {size: {"shadows": {"size": size}} for size in _SIZES[profile][:3]})
+
+
+def other_recipe(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give each augmentation of the target with each augmentation of the shadows."""
+    source = next(iter(_DATA[profile]))
+    return [
+        _cell(
+            profile,
+            {"target's augmentation": own, "shadows' augmentation": other},
+            _of(profile, data, source),
+            {"recipe": {"augmentation": own}, "shadows": {"augmentation": other}},
+            _CALIBRATED,
+        )
+        for own, other in product(_AUGMENTATIONS[profile], repeat=2)
+    ]
+
+
+_THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
+_CALIBRATED: Tree = {"attacks": {"names": ("threshold", "calibrated")}}
+_STRONGEST: Tree = {"attacks": {"names": ("threshold", "calibrated", "ensemble")}}
+
+
+def _along(profile: Profile, data: Path, axis: str, values: dict[Any, Tree]) -> Sequence[Cell]:
+    source = next(iter(_DATA[profile]))
+    return [
+        _cell(profile, {axis: value}, _of(profile, data, source), tree, _STRONGEST) for value, tree in values.items()
+    ]
+
+
+def _cell(profile: Profile, at: Place, *trees: Tree) -> Cell:
+    name = "-".join(str(value).lower() for value in at.values())
+    return Cell(name, at, merged(_COMMON[profile], *trees))
+
+
+def _of(profile: Profile, data: Path, source: str, preset: str | None = None) -> Tree:
+    """Name a data set and a recipe; by default that of a MAE for images of its size."""
+    preset = preset or _FAMILIES[profile]["MAE-ViT"]
+    patches = {"patch_size": 2 * RECIPES[preset]["patch_size"]} if source in _LARGE else {}
+    return {"data": {"source": _path(profile, data, source)}, "recipe": {"preset": preset, **patches}}
+
+
+def _path(profile: Profile, data: Path, name: str) -> str:
+    file = _DATA[profile][name]
+    return file if file == _DIGITS else str(data / file)

@@ -1,0 +1,86 @@
+"""The grids of the paper: all are valid, and the smallest profile runs from declaration to tables and figures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mimia.config import read_settings
+from mimia.experiments.grid import Profile
+from mimia.experiments.registry import EXPERIMENTS
+from mimia.experiments.results import CellResult, read_result
+from mimia.experiments.runner import render, reproduce
+from mimia.report.figures import curve_figure
+
+OF_THE_PAPER = [name for name in EXPERIMENTS if name != "attacks"]
+COMPUTE: dict[str, Any] = {"compute": {"device": "cpu", "threads": 1}}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    common = COMPUTE | {"store": str(tmp_path_factory.mktemp("store"))}
+    failures = {name: reproduce(name, "smoke", Path("nowhere"), folder, common, print) for name in OF_THE_PAPER}
+    assert {name: failed for name, failed in failures.items() if failed} == {}
+    return folder
+
+
+def results_of(results: Path, name: str) -> list[CellResult]:
+    cells = EXPERIMENTS[name].cells("smoke", Path())
+    return [read_result(results / "smoke" / name / f"{cell.name}.json") for cell in cells]
+
+
+def area(result: CellResult, attack: str) -> float | None:
+    return next(each.area.value for each in result.report.evaluations if each.attack == attack)
+
+
+@pytest.mark.parametrize("profile", ["smoke", "mini"])
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_cells_have_names_and_places_of_their_own_and_settings_that_are_valid(name: str, profile: Profile) -> None:
+    cells = EXPERIMENTS[name].cells(profile, Path("data"))
+    assert len({cell.name for cell in cells}) == len(cells)
+    if name != "attacks":  # where two levels of access share a place
+        assert len({tuple(cell.at.items()) for cell in cells}) == len(cells)
+    for cell in cells:
+        read_settings(None, cell.settings)
+
+
+@pytest.mark.parametrize("name", OF_THE_PAPER)
+def test_pages_show_every_cell_and_every_attack(results: Path, name: str, tmp_path: Path) -> None:
+    written = render(name, "smoke", results, tmp_path / "first")
+    again = render(name, "smoke", results, tmp_path / "second")
+    assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
+    text = "".join(path.read_text() for path in written if path.suffix == ".md")
+    for result in results_of(results, name):
+        assert all(str(value) in text for value in result.at.values())
+        for evaluation in result.report.evaluations:
+            assert str(evaluation.area) in text
+
+
+def test_audits_that_two_experiments_share_give_the_same_figures(results: Path) -> None:
+    alone = {result.at["mask ratio"]: area(result, "calibrated") for result in results_of(results, "mask-ratio")}
+    matched = {
+        result.at["target's mask ratio"]: area(result, "calibrated")
+        for result in results_of(results, "figure-5")
+        if result.at["target's mask ratio"] == result.at["shadows' mask ratio"]
+    }
+    assert matched == alone
+
+
+def test_distances_of_both_sides_are_kept_for_their_figure(results: Path, tmp_path: Path) -> None:
+    (result,) = results_of(results, "figure-3")
+    (histogram,) = result.report.run.histograms
+    assert {group: sum(counts) for group, counts in histogram.counts.items()} == {"members": 40, "non-members": 100}
+    assert "digits.svg" in {path.name for path in render("figure-3", "smoke", results, tmp_path)}
+
+
+def test_experiment_without_results_has_no_pages(tmp_path: Path) -> None:
+    assert render("figure-4", "mini", tmp_path / "none", tmp_path / "pages") == []
+
+
+def test_axis_of_a_curve_is_logarithmic_where_its_numbers_grow_eightfold(results: Path) -> None:
+    estimate = results_of(results, "masks")[0].report.evaluations[0].area
+    doubling = curve_figure({"any": [(1, estimate), (4, estimate), (16, estimate)]}, "masks", "area")
+    linear = curve_figure({"any": [(0.25, estimate), (0.5, estimate)]}, "mask ratio", "area")
+    assert all(f">{tick}<" in doubling for tick in (1, 4, 16))
+    assert all(f">{tick}<" in linear for tick in (0.25, 0.5))
