@@ -87,7 +87,7 @@ def scores_of(audit: AuditResult) -> Floats:
 def test_audits_and_inferences_without_a_leak(make_bed: MakeBed) -> None:
     bed = make_bed("digits", 0, QUICK)
     audits = [null_audit(bed, seed) for seed in range(4)]
-    assert counted("null", audits)["leaks"] <= binom.ppf(0.999, 4, 0.05)
+    assert counted("null", audits)["leaks"] <= binom.ppf(0.999, 4, 0.01)
 
     # Scores that a real model gives to images that it did not see: who is asked about, and who is known, is drawn anew.
     scores = scores_of(audits[0])

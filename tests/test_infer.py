@@ -157,7 +157,7 @@ def test_candidates_without_a_member_are_called_a_leak_no_more_often_than_the_le
         write_images(folder / "reference", digits, unseen[200:500])
         report = infer(question(root, target, str(folder / "reference")), str(folder / "candidates")).report
         alarms += report.verdict.kind == "leaks"
-    assert binomtest(alarms, 8, 0.05, alternative="greater").pvalue > 0.01  # two are within chance, three are not
+    assert binomtest(alarms, 8, 0.01, alternative="greater").pvalue > 0.01  # one is within chance, two are not
 
 
 def test_last_attack_of_the_settings_decides(ask: Callable[..., InferenceResult], folders: dict[str, str]) -> None:

@@ -142,6 +142,8 @@ class ShadowSettings(_Frozen):
     def imitating(self, recipe: Recipe) -> Recipe:
         """Give the recipe of the shadows: the target's, but for what the settings say otherwise."""
         changes = self.model_dump(include={"size", "mask_ratio", "epochs", "augmentation"}, exclude_none=True)
+        if "epochs" in changes:
+            changes["stop_epoch"] = None
         return recipe.model_copy(update=changes)
 
 

@@ -28,6 +28,9 @@ class Recipe(BaseModel):
     vocabulary: PositiveInt | None = Field(None, description="visual tokens of the tokenizer that is made here (BEiT)")
     patch_normalised: bool = Field(False, description="predict patches normalised by their own mean and variance (MAE)")
     epochs: PositiveInt = Field(description="passes over the images")
+    stop_epoch: PositiveInt | None = Field(
+        None, description="leave the training after so many of the epochs; the learning rate is that of all of them"
+    )
     batch_size: PositiveInt = Field(description="images a step")
     base_learning_rate: float = Field(
         gt=0, description="learning rate for a batch of 256; scaled in proportion to the batch"
@@ -59,9 +62,19 @@ class Recipe(BaseModel):
         for name, (is_set, families) in of_families.items():
             if is_set and self.family not in families:
                 raise ValueError(f"{name} is for {' and '.join(families)}, not for {self.family}: leave it out")
+        if self.stop_epoch is not None and self.stop_epoch > self.epochs:
+            raise ValueError(f"stop_epoch is {self.stop_epoch}, and there are {self.epochs} epochs: lower it")
         if self.family == "beit" and self.vocabulary is None:
             raise ValueError("a recipe of BEiT needs a vocabulary, such as 512")
         return self
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """All that decides over the weights but the seed, as JSON values."""
+        values = self.model_dump(mode="json", exclude={"preset", "seed"})
+        if self.stop_epoch is None:
+            del values["stop_epoch"]
+        return values
 
 
 _IMAGENET: dict[str, Any] = {

@@ -87,6 +87,11 @@ class Store:
                     shutil.rmtree(work)
         return final
 
+    def find(self, kind: str, settings: Mapping[str, Any]) -> Path | None:
+        """Give the directory of an artifact if the store has it here."""
+        final = self.root / kind / fingerprint(settings)
+        return final if (final / _RECORD).exists() else None
+
     def _fetch(self, name: str, final: Path) -> bool:
         if self._remote is None or not self._remote.exists(f"{self._remote_root}/{name}/{_RECORD}"):
             return False

@@ -56,7 +56,7 @@ def test_strong_attack_with_nothing_against_it_is_a_leak() -> None:
 def test_nothing_found_says_what_would_have_been_found() -> None:
     verdict = judge([evaluation(0)], CLEAN, SIDES)
     assert verdict.kind == "no leak found"
-    assert "an attack of an area of 0.584 would have been found with a probability of 90 %" in verdict.sentence
+    assert "an attack of an area of 0.603 would have been found with a probability of 90 %" in verdict.sentence
 
 
 @pytest.mark.parametrize(
@@ -140,21 +140,21 @@ def test_nothing_asked_of_other_models_is_noted() -> None:
 
 def test_smallest_p_value_is_corrected_for_the_number_of_attacks() -> None:
     ids = np.array([f"image {number}" for number in range(400)])
-    hit = next(seed for seed in range(100) if 0.02 < evaluation(0.2, seed).p_value < 0.04)
+    hit = next(seed for seed in range(100) if 0.003 < evaluation(0.2, seed).p_value < 0.009)
     attacks = [Scores("hit", scores_of(0.2, hit), ids, 0), *(Scores("miss", scores_of(0, s), ids, 0) for s in range(4))]
     assert judge(evaluate_together(attacks[:1], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "leaks"
     assert judge(evaluate_together(attacks, MEMBERS, SETTINGS), CLEAN, SIDES).kind == "no leak found"
 
 
-def test_where_nothing_leaks_a_leak_is_reported_in_one_audit_of_twenty() -> None:
-    simulations, alarms = 300, 0
+def test_where_nothing_leaks_a_leak_is_reported_in_one_audit_of_a_hundred() -> None:
+    simulations, alarms = 400, 0
     ids = np.array([f"image {number}" for number in range(120)])
     members = np.arange(120) < 60
     for seed in range(simulations):
         attacks = [Scores(f"{k}", scores_of(0, 10 * seed + k, members), ids, 0) for k in range(5)]
         alarms += judge(evaluate_together(attacks, members, SETTINGS), CLEAN, SIDES).kind == "leaks"
-    # Were the number of attacks not corrected for, 68 alarms would be expected.
-    assert 0 < alarms <= 0.05 * simulations + 3 * math.sqrt(0.05 * 0.95 * simulations)
+    # Were the number of attacks not corrected for, 20 alarms would be expected.
+    assert 0 < alarms <= 0.01 * simulations + 3 * math.sqrt(0.01 * 0.99 * simulations)
 
 
 def test_candidates_are_judged_in_their_own_words() -> None:
@@ -166,5 +166,5 @@ def test_candidates_are_judged_in_their_own_words() -> None:
 
 
 def test_rule_names_what_the_verdict_depends_on() -> None:
-    for part in ("p < .05", "corrected", "p < .001", "5 %", "near-duplicate", "score lower", "reconstruct"):
+    for part in ("p < .01", "corrected", "p < .001", "5 %", "near-duplicate", "score lower", "reconstruct"):
         assert part in RULE

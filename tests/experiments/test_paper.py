@@ -67,6 +67,16 @@ def test_audits_that_two_experiments_share_give_the_same_figures(results: Path) 
     assert matched == alone
 
 
+@pytest.mark.parametrize("profile", ["smoke", "mini"])
+def test_last_of_the_epochs_is_the_end_of_the_training(profile: Profile) -> None:
+    *earlier, last = EXPERIMENTS["epochs"].cells(profile, Path("data"))
+    recipe = read_settings(None, last.settings).recipe
+    assert (recipe.stop_epoch, recipe.epochs) == (None, last.at["epochs"])
+    assert [read_settings(None, cell.settings).recipe.stop_epoch for cell in earlier] == [
+        cell.at["epochs"] for cell in earlier
+    ]
+
+
 def test_distances_of_both_sides_are_kept_for_their_figure(results: Path, tmp_path: Path) -> None:
     (result,) = results_of(results, "figure-3")
     (histogram,) = result.report.run.histograms

@@ -57,6 +57,13 @@ def test_same_settings_train_once_and_write_the_same_weights(tmp_path: Path) -> 
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def test_checkpoint_of_a_training_that_was_left_early_has_no_state(tmp_path: Path) -> None:
+    recipe = {"preset": "mae-nano", "epochs": 2, "stop_epoch": 1, "batch_size": 20}
+    checkpoint = pretrain(settings_of(tmp_path / "store", recipe=recipe), tmp_path / "model")
+    assert "training.pt" not in {path.name for path in checkpoint.iterdir()}
+    assert any((tmp_path / "store").rglob("training.pt"))
+
+
 def test_images_are_drawn_with_the_seed_of_the_split_and_all_are_taken_by_default(tmp_path: Path) -> None:
     drawn = []
     for seed in (0, 1):

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from mimia.arrays import Pixels, content_id, fingerprint_of_ids
 from mimia.config import ComputeSettings, SplitSettings
@@ -38,6 +39,7 @@ OTHER_VALUES: dict[str, Any] = {  # of each key of a recipe that the weights dep
 }
 OF_OTHERS: list[dict[str, Any]] = [  # settings that only go with others
     {"augmentation": "crop", "crop_area": (0.5, 1.0)},
+    {"epochs": 3, "stop_epoch": 2},
     {"family": "simmim", "cell": 2},
     {"preset": "beit-nano"},
     {"preset": "beit-nano", "vocabulary": 32},
@@ -78,6 +80,32 @@ def test_same_settings_never_train_twice(counted_steps: CountedSteps, digits: Im
         under_another_name = pretrain(images, store, Recipe.model_validate(other_name))
     assert count == [0]
     assert first == again == under_another_name
+
+
+def test_training_that_was_left_early_goes_on_to_the_weights_of_an_undisturbed_one(
+    counted_steps: CountedSteps, digits: ImageSet, tmp_path: Path
+) -> None:
+    images = digits.take(np.arange(20))
+    recipes = [make_recipe(epochs=6, stop_epoch=epoch) for epoch in (2, 3)] + [make_recipe(epochs=6)]
+    along_the_way, apart = Store(tmp_path / "along"), [Store(tmp_path / f"apart {number}") for number in range(3)]
+    with counted_steps() as count:
+        found = [pretrain(images, along_the_way, recipe) for recipe in recipes]
+    assert count == [6 * 2]
+    expected = [pretrain(images, store, recipe) for store, recipe in zip(apart, recipes, strict=True)]
+    for one, other, epochs in zip(found, expected, (2, 3, 6), strict=True):
+        weights, straight = native.load(one).state_dict(), native.load(other).state_dict()
+        assert all(torch.equal(value, straight[name]) for name, value in weights.items())
+        trained, straight_training = native.load_training(one), native.load_training(other)
+        assert trained is not None
+        assert straight_training is not None
+        assert trained.losses == straight_training.losses
+        assert len(trained.losses) == epochs
+    assert [(path / "training.pt").exists() for path in found] == [True, True, False]
+
+
+def test_training_is_not_left_after_its_end() -> None:
+    with pytest.raises(ValidationError, match="stop_epoch is 7, and there are 6 epochs: lower it"):
+        make_recipe(epochs=6, stop_epoch=7)
 
 
 def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store) -> None:

@@ -9,7 +9,7 @@ from mimia.evaluation.evaluate import Evaluation
 from mimia.evaluation.power import detectable_area
 from mimia.evaluation.validity import STRICT, Measurements
 
-_LEVEL = 0.05
+_LEVEL = 0.01
 _MOST_ALIKE = 0.05  # of a side
 _FOUND_WITH = 0.9
 _LEAKS = {
@@ -22,7 +22,7 @@ _NO_LEAK = {
 }
 
 RULE = (
-    "The verdict is “leaks” if an attack scores members higher than non-members with p < .05, corrected for the number "
+    "The verdict is “leaks” if an attack scores members higher than non-members with p < .01, corrected for the number "
     "of attacks; it is “invalid” if a classifier without a model, or the same attack on a model that saw neither side, "
     "tells the sides apart too (p < .001 each), unless the attack still succeeds among images that look alike to those "
     "classifiers and does better on the target than on every such model (p < .001 each), and also if the target does "

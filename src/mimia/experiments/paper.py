@@ -40,6 +40,7 @@ _COMMON: dict[Profile, Tree] = {
 }
 _MASK_RATIOS: dict[Profile, tuple[float, ...]] = {"smoke": (0.5, 0.75), "mini": (0.25, 0.4, 0.55, 0.75, 0.9)}
 _SIZES: dict[Profile, tuple[str, ...]] = {"smoke": ("nano", "micro"), "mini": ("nano", "micro", "tiny", "small")}
+_EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 200, 300, 400)}  # the last: all
 _TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
 _MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
 _AUGMENTATIONS: dict[Profile, tuple[str, ...]] = {"smoke": ("none", "flip"), "mini": ("none", "flip", "crop")}
@@ -106,6 +107,12 @@ def mask_ratio(profile: Profile, data: Path) -> Sequence[Cell]:
     return _along(
         profile, data, "mask ratio", {ratio: {"recipe": {"mask_ratio": ratio}} for ratio in _MASK_RATIOS[profile]}
     )
+
+
+def epochs(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give one training of the target and of each shadow, looked at along the way."""
+    *earlier, last = _EPOCHS[profile]
+    return _along(profile, data, "epochs", {epoch: {"recipe": {"stop_epoch": epoch}} for epoch in earlier} | {last: {}})
 
 
 def training_set(profile: Profile, data: Path) -> Sequence[Cell]:

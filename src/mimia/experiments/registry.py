@@ -48,6 +48,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     ),
     "complexity": Experiment("Do larger models leak more?", paper.complexity, curve_pages),
     "mask-ratio": Experiment("At which mask ratio do models leak most?", paper.mask_ratio, curve_pages),
+    "epochs": Experiment("Do models leak more the longer they are trained?", paper.epochs, curve_pages),
     "train-size": Experiment("Do smaller training sets leak more?", paper.training_set, curve_pages),
     "masks": Experiment("How many masks does an attack need?", paper.masks, curve_pages),
     "architecture-mismatch": Experiment(

@@ -14,6 +14,7 @@ from mimia.errors import MimiaError
 from mimia.images.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
+from mimia.pretraining.loop import STATE
 from mimia.pretraining.models import given_tokenizer, pretrained, spec_for
 from mimia.seeds import derived_seed
 from mimia.store import Store
@@ -118,7 +119,7 @@ def _write(checkpoint: Path, images: ImageSet, canaries: _Canaries, out: Path) -
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=out.parent) as temporary:  # so that it is never seen half-written
         work = Path(temporary) / "checkpoint"
-        shutil.copytree(checkpoint, work)
+        shutil.copytree(checkpoint, work, ignore=shutil.ignore_patterns(STATE))
         with (work / TRAINED_ON).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["name", "id"])

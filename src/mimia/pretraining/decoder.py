@@ -131,13 +131,13 @@ def fitted_decoder(
     changed = {"mask_ratio": recipe.mask_ratio} | ({"target_space": "latents"} if latents else {})
     spec = encoder.spec.model_copy(update=changed)
     changes = settings.model_dump(include={"epochs", "batch_size", "base_learning_rate"})
-    recipe = recipe.model_copy(update=changes)
+    recipe = recipe.model_copy(update={**changes, "stop_epoch": None})
     key = {
         "how": "fitted",
         "encoder": encoder_id,
         "spec": spec.model_dump(mode="json"),
         "images": images.fingerprint,
-        "recipe": recipe.model_dump(mode="json", exclude={"preset"}),
+        "recipe": recipe.identity | {"seed": recipe.seed},
         "precision": compute.precision,
     }
     what = "latent decoder" if latents else "decoder"

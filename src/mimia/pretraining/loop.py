@@ -31,6 +31,9 @@ from mimia.store import replacing
 
 _ON_DEVICE = 4 * 2**30  # bytes of images that are kept on the device as a whole
 _SAVE_EVERY = 20.0  # seconds
+_WORK = "training"  # directory of a training that goes on
+STATE = "training.pt"
+"""File of the state of a training that was left before its end."""
 
 
 def train(
@@ -62,8 +65,9 @@ def train(
     epoch_steps = steps_per_epoch(len(images), recipe)
     batch_size = len(images) // epoch_steps  # equal batches: fewer images are left out than an epoch has steps
     steps = recipe.epochs * epoch_steps
+    last = (recipe.stop_epoch or recipe.epochs) * epoch_steps
     fetch = _fetcher(images, device)
-    state_file = work / "training.pt"
+    state_file = work / STATE
     step, losses, seconds = 0, [], 0.0
     epoch_loss = torch.zeros((), device=device)
     if state_file.exists():
@@ -87,8 +91,8 @@ def train(
 
     started = saved = time.monotonic()
     model.train()
-    with progress(description, steps, step) as advance:
-        while step < steps:
+    with progress(description, last, step) as advance:
+        while step < last:
             epoch, batch = divmod(step, epoch_steps)
             rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
             for group in optimizer.param_groups:
@@ -108,6 +112,8 @@ def train(
             if time.monotonic() - saved > _SAVE_EVERY:  # not at an interrupt, which may fall within a step
                 save_state()
                 saved = time.monotonic()
+    if last < steps:
+        save_state()
     training = Training(
         recipe=recipe,
         seed=seed,
@@ -140,12 +146,31 @@ def train_and_save(
     work: Path,
     description: str,
 ) -> None:
-    """Train as `train` does, and leave nothing but the checkpoint in the work directory of an artifact."""
-    state = work / "training"
-    state.mkdir(exist_ok=True)
-    training = train(model, images, recipe, seed, compute, state, description)
+    """Train as `train` does, and leave nothing but the checkpoint in the work directory of an artifact.
+
+    Beside a training that was left before its end lies its state, from which a longer one can go on.
+    """
+    directory = work / _WORK
+    directory.mkdir(exist_ok=True)
+    training = train(model, images, recipe, seed, compute, directory, description)
     native.save(work, model, training)
-    shutil.rmtree(state)
+    if recipe.stop_epoch is not None and recipe.stop_epoch < recipe.epochs:
+        (directory / STATE).replace(work / STATE)
+    shutil.rmtree(directory)
+
+
+def go_on_from(stopped: Path, work: Path) -> None:
+    """Begin a training where the same one was left earlier, unless it has begun.
+
+    Args:
+        stopped: What `train_and_save` left of the shorter training.
+        work: Work directory of the longer one.
+    """
+    begun = work / _WORK / STATE
+    if not begun.exists():
+        begun.parent.mkdir(exist_ok=True)
+        with replacing(begun) as path:
+            shutil.copyfile(stopped / STATE, path)
 
 
 def _step(

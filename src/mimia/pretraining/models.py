@@ -1,5 +1,6 @@
 """Models in the store: the same settings never train twice, another setting never reuses."""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mimia.encoders.tokenizer import Tokenizer, fit_patch_tokenizer
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.masking import MaskKind
-from mimia.pretraining.loop import steps_per_epoch, train_and_save
+from mimia.pretraining.loop import go_on_from, steps_per_epoch, train_and_save
 from mimia.recipes import Family, Recipe
 from mimia.seeds import derived_seed, torch_generator
 from mimia.splits import Split
@@ -68,7 +69,7 @@ def pretrained(
     settings = {
         "spec": spec.model_dump(mode="json"),
         "architecture": _architecture(spec, recipe, tokenizer).model_dump(mode="json"),
-        "recipe": recipe.model_dump(mode="json", exclude={"preset", "seed"}),
+        "recipe": recipe.identity,
         "seed": seed,
         "images": images.fingerprint,
         "precision": compute.precision,
@@ -76,8 +77,25 @@ def pretrained(
     }
     if tokenizer is not None:
         settings["tokenizer"] = tokenizer.fingerprint
-    build = partial(_build, images, spec, recipe, seed, compute, description, tokenizer)
+
+    def build(work: Path) -> None:
+        earlier = _stopped_earlier(settings, recipe, store)
+        if earlier is not None:
+            go_on_from(earlier, work)
+        model = untrained(images, spec, recipe, seed, tokenizer)
+        train_and_save(model, images, recipe, seed, compute, work, description)
+
     return store.make("models", settings, build)
+
+
+def _stopped_earlier(settings: Mapping[str, Any], recipe: Recipe, store: Store) -> Path | None:
+    """Give the longest of the same trainings that was left earlier."""
+    for epoch in range((recipe.stop_epoch or recipe.epochs) - 1, 0, -1):
+        shorter = recipe.model_copy(update={"stop_epoch": epoch})
+        found = store.find("models", {**settings, "recipe": shorter.identity})
+        if found is not None:
+            return found
+    return None
 
 
 def untrained(
@@ -139,8 +157,11 @@ def pretrained_online(
     They have more images than the target, whose number is ``members``, and as many steps.
     """
     half = max(1, int(split.judged.sum()) // 2)
-    epochs = round(recipe.epochs * steps_per_epoch(members, recipe) / steps_per_epoch(half, recipe))
-    recipe = recipe.model_copy(update={"epochs": max(1, epochs)})
+    shorter = steps_per_epoch(members, recipe) / steps_per_epoch(half, recipe)
+    changes = {"epochs": max(1, round(recipe.epochs * shorter))}
+    if recipe.stop_epoch is not None:
+        changes["stop_epoch"] = max(1, round(recipe.stop_epoch * shorter))
+    recipe = recipe.model_copy(update=changes)
     return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer)
 
 
@@ -244,20 +265,6 @@ def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, 
 
 def _architecture(spec: ModelSpec, recipe: Recipe, tokenizer: Tokenizer | None) -> Architecture:
     return architecture_for(recipe, spec, None if tokenizer is None else tokenizer.architecture)
-
-
-def _build(
-    images: ImageSet,
-    spec: ModelSpec,
-    recipe: Recipe,
-    seed: int,
-    compute: ComputeSettings,
-    description: str,
-    tokenizer: Tokenizer | None,
-    work: Path,
-) -> None:
-    model = untrained(images, spec, recipe, seed, tokenizer)
-    train_and_save(model, images, recipe, seed, compute, work, description)
 
 
 def _save_initial(
