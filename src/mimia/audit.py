@@ -123,9 +123,10 @@ def _sources(settings: Settings) -> dict[str, str]:
         )
     if not given:
         return {"source": data.source}
-    if set(given) == {"reference"} and "source" in data.model_fields_set:
+    named = data.source != DataSettings().source
+    if named and set(given) == {"reference"}:
         return {"source": data.source, **given}
-    if data.source != DataSettings().source:
+    if named:
         raise MimiaError(
             f"One source for all sides ({data.source}) and others for single sides ({', '.join(given)}) are given: "
             "leave out the one or the others."

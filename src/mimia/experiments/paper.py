@@ -44,6 +44,9 @@ _EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 
 _TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
 _MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
 _AUGMENTATIONS: dict[Profile, tuple[str, ...]] = {"smoke": ("none", "flip"), "mini": ("none", "flip", "crop")}
+_THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
+_CALIBRATED: Tree = {"attacks": {"names": ("threshold", "calibrated")}}
+_STRONGEST: Tree = {"attacks": {"names": ("threshold", "calibrated", "ensemble")}}
 
 
 def main_table(profile: Profile, data: Path) -> Sequence[Cell]:
@@ -145,11 +148,6 @@ def other_recipe(profile: Profile, data: Path) -> Sequence[Cell]:
         )
         for own, other in product(_AUGMENTATIONS[profile], repeat=2)
     ]
-
-
-_THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
-_CALIBRATED: Tree = {"attacks": {"names": ("threshold", "calibrated")}}
-_STRONGEST: Tree = {"attacks": {"names": ("threshold", "calibrated", "ensemble")}}
 
 
 def _along(profile: Profile, data: Path, axis: str, values: dict[Any, Tree]) -> Sequence[Cell]:
