@@ -88,16 +88,7 @@ def other_data(profile: Profile, data: Path) -> Sequence[Cell]:
 def other_mask_ratio(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give each mask ratio of the target with each mask ratio of the shadows (figure 5)."""
     source = "TinyImageNet" if profile == "mini" else next(iter(_DATA[profile]))
-    return [
-        _cell(
-            profile,
-            {"target's mask ratio": ratio, "shadows' mask ratio": other},
-            _of(profile, data, source),
-            {"recipe": {"mask_ratio": ratio}, "shadows": {"mask_ratio": other}},
-            _CALIBRATED,
-        )
-        for ratio, other in product(_MASK_RATIOS[profile], repeat=2)
-    ]
+    return _crossed(profile, data, source, "mask_ratio", _MASK_RATIOS[profile])
 
 
 def complexity(profile: Profile, data: Path) -> Sequence[Cell]:
@@ -137,16 +128,21 @@ def other_architecture(profile: Profile, data: Path) -> Sequence[Cell]:
 
 def other_recipe(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give each augmentation of the target with each augmentation of the shadows."""
-    source = next(iter(_DATA[profile]))
+    return _crossed(profile, data, next(iter(_DATA[profile])), "augmentation", _AUGMENTATIONS[profile])
+
+
+def _crossed(profile: Profile, data: Path, source: str, key: str, values: Sequence[str | float]) -> Sequence[Cell]:
+    """Give each value of a key of the target's recipe with each value of the shadows'."""
+    axis = key.replace("_", " ")
     return [
         _cell(
             profile,
-            {"target's augmentation": own, "shadows' augmentation": other},
+            {f"target's {axis}": own, f"shadows' {axis}": other},
             _of(profile, data, source),
-            {"recipe": {"augmentation": own}, "shadows": {"augmentation": other}},
+            {"recipe": {key: own}, "shadows": {key: other}},
             _CALIBRATED,
         )
-        for own, other in product(_AUGMENTATIONS[profile], repeat=2)
+        for own, other in product(values, repeat=2)
     ]
 
 
