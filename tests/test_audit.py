@@ -373,3 +373,36 @@ def test_audit_that_cannot_be_says_why_before_anything_is_trained(
     with counted_steps() as count, pytest.raises(MimiaError, match=message):
         audit(settings_of(shared, **changes))
     assert count == [0]
+
+
+def test_use_of_the_target_is_measured_on_images_with_labels_that_no_model_saw(shared: Path, leak: AuditResult) -> None:
+    result = audit(settings_of(shared, recipe=LEAKY, split=SIDES | {"n_probe": 200}))
+    found = result.report.utility
+    assert list(found) == ["target", "untrained model", "pixels"]
+    assert result.report.evaluations == leak.report.evaluations  # nothing else changes
+    pixels = found["pixels"]
+    assert pixels.explained is None
+    assert pixels.linear_probe.value is not None
+    assert pixels.linear_probe.value > 0.8
+    for name, better in (("target", True), ("untrained model", False)):
+        explained = found[name].explained
+        assert explained is not None
+        assert explained.value is not None
+        assert (explained.value > 0) == better
+
+
+def test_images_without_labels_are_refused_before_anything_is_trained(
+    counted_steps: CountedSteps, shared: Path, folders: dict[str, str]
+) -> None:
+    data = {"members": folders["members"], "nonmembers": folders["others"]}
+    settings = settings_of(shared, recipe=RECIPE | {"seed": 11}, data=data, split={"n_probe": 20})
+    with counted_steps() as count, pytest.raises(MimiaError, match="the source of these does not tell all"):
+        audit(settings)
+    assert count == [0]
+
+
+def test_target_and_shadows_are_stopped_by_the_same_images(shared: Path) -> None:
+    recipe = RECIPE | {"epochs": 30, "patience": 1}
+    report = audit(settings_of(shared, recipe=recipe, split=SIDES | {"n_validation": 60})).report
+    assert all(0 < len(model.losses) <= 30 for model in report.run.models)
+    assert len(report.run.models) == 3

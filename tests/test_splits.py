@@ -114,13 +114,13 @@ def test_further_parts_are_drawn_where_they_are_wanted_from_images_that_serve_no
     wanted = Wanted(2, online=2, decoders=decoders, known=known)
     rows = make_sides(**sides)
     split = infer(20, 60, wanted=wanted) if "candidates" in sides else audit(rows, wanted)
-    parts = [split.rows, split.decoder_rows, split.known_rows]
+    parts = [split.rows, split.apart.decoder, split.apart.known]
     assert [len(part) > 0 for part in parts] == [True, decoders, known]
     together = np.concatenate(parts).tolist()
     assert len(together) == len(set(together))
     unseen = rows.get("reference", rows.get("nonmembers", rows.get("source")))
     assert unseen is not None
-    assert {*split.decoder_rows.tolist(), *split.known_rows.tolist()} <= {*unseen.tolist()}
+    assert {*split.apart.decoder.tolist(), *split.apart.known.tolist()} <= {*unseen.tolist()}
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,13 @@ def test_known_nonmembers_get_half_of_the_holdout_unless_sizes_are_given(
         audit(make_sides(members=10, nonmembers=70), Wanted(2, known=True), **sizes),
         infer(20, 30, wanted=Wanted(2, known=True), **sizes),
     ):
-        assert (int(split.of("holdout").sum()), len(split.known_rows)) == (holdout, known)
+        assert (int(split.of("holdout").sum()), len(split.apart.known)) == (holdout, known)
 
 
 def test_known_nonmembers_are_counted_where_images_are_too_few() -> None:
-    with pytest.raises(MimiaError, match=r"needs 120 different images, and there are 90: .* n_known under \[split\]"):
+    with pytest.raises(
+        MimiaError, match=r"needs 120 different images, and there are 90: .* and n_probe under \[split\]"
+    ):
         audit(make_sides(source=90), Wanted(2, known=True), n_members=10, n_holdout=10, n_nonmembers=30, n_known=50)
 
 
@@ -169,7 +171,7 @@ def test_online_models_change_neither_the_sides_nor_the_shadows_nor_those_before
         np.testing.assert_array_equal(split.rows, many.rows)
         np.testing.assert_array_equal(split.roles, many.roles)
         np.testing.assert_array_equal(split.membership, many.membership)
-        np.testing.assert_array_equal(split.known_rows, many.known_rows)
+        np.testing.assert_array_equal(split.apart.known, many.apart.known)
         np.testing.assert_array_equal(split.online, many.online[: len(split.online)])
     assert len({split.fingerprint for split in (none, few, many)}) == 3
     more_shadows = audit(make_sides(source=90), Wanted(6, online=6, known=True))
@@ -293,3 +295,44 @@ def test_inference_needs_three_reference_images() -> None:
     assert sizes(infer(20, 3)) == {"candidate": 20, "shadow": 2, "holdout": 1}
     with pytest.raises(MimiaError, match=r"needs 3 different images, and there are 2"):
         infer(20, 2)
+
+
+@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 5))
+@settings(max_examples=30, deadline=None)
+def test_images_for_validation_and_probes_are_apart_and_change_no_other_draw(
+    validation: int, probe: int, seed: int
+) -> None:
+    wanted = Wanted(2, decoders=True, known=True, validation=True)
+    counts = {"n_members": 5, "n_nonmembers": 9, "n_holdout": 4, "n_decoder": 6, "n_known": 3, "seed": seed}
+    sides = [
+        make_sides(source=60),
+        make_sides(members=5, nonmembers=60),
+        make_sides(members=5, nonmembers=40, reference=60),
+    ]
+    for each in sides:
+        split = audit(each, wanted, **counts, n_validation=validation, n_probe=probe)
+        without = audit(each, Wanted(2, decoders=True, known=True), **counts)
+        assert split.rows.tolist() == without.rows.tolist()
+        assert split.roles.tolist() == without.roles.tolist()
+        parts = [split.rows, *vars(split.apart).values()]
+        assert [len(part) for part in parts[3:]] == [validation, probe]
+        assert len(np.unique(np.concatenate(parts))) == sum(map(len, parts))
+        allowed = set(each["source" if "source" in each else "nonmembers"].tolist())
+        assert {*split.apart.validation.tolist(), *split.apart.probe.tolist()} <= allowed
+
+
+def test_nothing_is_set_aside_unless_it_is_wanted() -> None:
+    split = audit(make_sides(source=60), n_validation=5)
+    assert (len(split.apart.validation), len(split.apart.probe)) == (0, 0)
+
+
+def test_more_images_to_set_aside_than_there_are_is_an_error() -> None:
+    with pytest.raises(MimiaError, match="needs 61 different images, and there are 60"):
+        audit(make_sides(source=60), n_probe=60)
+
+
+def test_inference_measures_no_use() -> None:
+    with pytest.raises(MimiaError, match=r"leave out split\.n_probe"):
+        split_for_inference(
+            make_ids(20), make_sides(candidates=5, reference=15), SplitSettings(n_probe=3), Wanted(shadows=2)
+        )

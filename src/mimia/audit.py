@@ -13,6 +13,7 @@ from mimia.arrays import Bools, Floats, Indices
 from mimia.attacks.base import Scores
 from mimia.bench import Bench, prepare, refuse_too_few
 from mimia.config import DataSettings, Settings
+from mimia.downstream import downstream_use, refuse_unlabelled
 from mimia.errors import MimiaError
 from mimia.evaluation.comparison import compare
 from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
@@ -62,6 +63,7 @@ def audit(settings: Settings) -> AuditResult:
     )
     split, twins = settle_twins(bench, split, "member", "nonmember")
     refuse_too_few(split, "member", "nonmember")
+    refuse_unlabelled(bench, split)
     measured = measure(bench, split)
     attacks = attack_images(bench, measured)
 
@@ -95,6 +97,7 @@ def audit(settings: Settings) -> AuditResult:
         ),
         one_run=one_run_bound(values, of_members, confidence=confidence) if canaries else None,
         drawn_at_random=canaries or (settings.target is None and "source" in _sources(settings)),
+        utility=downstream_use(bench, measured, split),
         run=record_run(
             bench,
             "audit",

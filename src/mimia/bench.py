@@ -13,7 +13,7 @@ from mimia.encoders.embedders import Embedder, open_embedder
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import LoadedImages, load_images
-from mimia.recipes import RECIPES, Family
+from mimia.recipes import RECIPES, Family, Recipe
 from mimia.signals.base import AccessLevel
 from mimia.splits import Role, Split, Wanted
 from mimia.store import Store
@@ -66,7 +66,15 @@ class Bench:
             online=self.settings.shadows.online if any(attack.needs.online for attack in self.attacks.values()) else 0,
             decoders=self.decoder in ("fitted", "aligned"),
             known=any(attack.needs.known for attack in self.attacks.values()),
+            validation=self.recipe.patience is not None,
         )
+
+    @property
+    def recipe(self) -> Recipe:
+        """How the target was trained where its directory tells it, or else is trained or taken to be trained."""
+        own = self.opened.own if self.opened is not None else None
+        training = native.load_training(own) if own is not None else None
+        return training.recipe if training is not None else self.settings.recipe
 
 
 def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
@@ -127,8 +135,8 @@ def refuse_too_few(split: Split, *roles: Role) -> None:
     """
     names = {"member": "members", "nonmember": "non-members", "candidate": "candidates", "holdout": "holdout images"}
     counts = {names[role]: int(split.of(role).sum()) for role in roles}
-    if len(split.known_rows):
-        counts["known non-members"] = len(split.known_rows)
+    if len(split.apart.known):
+        counts["known non-members"] = len(split.apart.known)
     for name, count in counts.items():
         if count < _FEWEST:
             raise MimiaError(

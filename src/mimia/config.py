@@ -109,6 +109,14 @@ class SplitSettings(_Frozen):
     n_known: PositiveInt | None = Field(
         None, description="known non-members that attacks learn from, where one does; no model sees them"
     )
+    n_validation: PositiveInt | None = Field(
+        None, description="images by whose loss trainings are stopped (recipe.patience); no model learns from them"
+    )
+    n_probe: PositiveInt | None = Field(
+        None,
+        description="images with labels, half of them to learn classes from and half to test on, by which the target's "
+        "use downstream is measured; no model sees them; default: none",
+    )
     seed: Seed = Field(0, description="seed of the draw")
 
 

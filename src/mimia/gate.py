@@ -11,7 +11,7 @@ from mimia.bench import Bench
 from mimia.encoders.checkpoints import native
 from mimia.evaluation.blind import blind_guesses
 from mimia.evaluation.validity import ControlScores, Duplicates, Measurements, measure_validity
-from mimia.images.duplicates import near_duplicates
+from mimia.images.duplicates import near_duplicates, repeated
 from mimia.measuring import UNTRAINED, Measured
 from mimia.report.gallery import picture
 from mimia.report.schema import TwinPictures
@@ -45,14 +45,11 @@ def settle_twins(bench: Bench, split: Split, first: Role, second: Role) -> tuple
     places = np.flatnonzero(split.of(first)), np.flatnonzero(split.of(second))
     ones, others = (bench.images.pixels[split.rows[side]] for side in places)
     across = near_duplicates(ones, others)
-    repeated = [
-        side[sorted({pair.second for pair in near_duplicates(pixels, pixels) if pair.first < pair.second})]
-        for side, pixels in zip(places, (ones, others), strict=True)
-    ]
+    again = [side[repeated(pixels)] for side, pixels in zip(places, (ones, others), strict=True)]
     if bench.settings.data.near_duplicates == "remove":
-        gone = np.union1d(np.concatenate(repeated), places[1][[pair.second for pair in across]])
+        gone = np.union1d(np.concatenate(again), places[1][[pair.second for pair in across]])
         return (split.without(gone, "near-duplicates") if len(gone) else split), Twins(Duplicates(0, (0, 0)), [])
-    counts = Duplicates(len({pair.first for pair in across}), (len(repeated[0]), len(repeated[1])))
+    counts = Duplicates(len({pair.first for pair in across}), (len(again[0]), len(again[1])))
     return split, Twins(counts, [(int(places[0][pair.first]), int(places[1][pair.second])) for pair in across])
 
 

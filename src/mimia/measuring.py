@@ -62,6 +62,7 @@ class Measured:
     Attributes:
         trained: Checkpoint directories as they were trained, by what a reader calls the models, the target first; None
             for one that is a function.
+        blank: Directory of a model of the shadows' kind before its training; None if the target is a function.
         read: The target with the decoder by which it was read; None if it is a function.
         pool: What the shadows say of the reference pool.
         evidence: What target and shadows say of the images that are judged, and of those that are known to be no
@@ -72,6 +73,7 @@ class Measured:
     """
 
     trained: Mapping[str, Path | None]
+    blank: Path | None
     read: Path | None
     pool: Shadows
     evidence: Evidence
@@ -88,10 +90,10 @@ def measure(bench: Bench, split: Split) -> Measured:
     recipe = settings.shadows.imitating(recipe).model_copy(update={"mask_ratio": spec.mask_ratio})
     tokenizer = None if target is None else tokenizer_of(target)
     members = _training_size(target, split)
-    shadows = _numbered("shadow", pretrained_shadows(images, split, spec, recipe, settings.compute, store, tokenizer))
-    online = _numbered(
-        "online", pretrained_online(images, split, spec, recipe, members, settings.compute, store, tokenizer)
-    )
+    validation = images.take(split.apart.validation)
+    shared = (settings.compute, store, tokenizer, validation)
+    shadows = _numbered("shadow", pretrained_shadows(images, split, spec, recipe, *shared))
+    online = _numbered("online", pretrained_online(images, split, spec, recipe, members, *shared))
     own = {} if target is None else {"target": target}
     blank = {} if target is None else {UNTRAINED: _blank(bench, split, spec, recipe, tokenizer)}
     subjects = _subjects(bench, split, recipe, own | shadows | blank, online, list(shadows.values()))
@@ -106,6 +108,7 @@ def measure(bench: Bench, split: Split) -> Measured:
     seeing = [subjects[name] for name in ("target", *online)]
     return Measured(
         trained={"target": target, **shadows, **online},
+        blank=blank.get(UNTRAINED),
         read=judged if isinstance(judged, Path) else None,
         pool=of_shadows.references.joined(holdout, asked.target.values),
         evidence=asked,
@@ -124,7 +127,7 @@ def _subjects(
 ) -> dict[str, Subject]:
     """Bring models to what can be asked: with decoders that are not their own, and with some of latents, if needed."""
     settings, store = bench.settings, bench.store
-    fitting = bench.images.take(split.decoder_rows)
+    fitting = bench.images.take(split.apart.decoder)
     read, latents = {**offline, **online}, {}
     if bench.decoder != "own":
         decoding = settings.decoder.model_copy(update={"source": bench.decoder})
@@ -154,12 +157,11 @@ def _target(bench: Bench, split: Split) -> tuple[Path | None, Recipe, ModelSpec]
     if bench.opened is None:
         members = images.take(split.rows[split.of("member")])
         recipe, spec = settings.recipe, spec_for(members, settings.recipe)
-        tokenizer = given_tokenizer(settings, spec)
-        return (
-            pretrained(members, spec, recipe, recipe.seed, settings.compute, store, "target", tokenizer),
-            recipe,
-            spec,
+        tokenizer, validation = given_tokenizer(settings, spec), images.take(split.apart.validation)
+        target = pretrained(
+            members, spec, recipe, recipe.seed, settings.compute, store, "target", tokenizer, validation
         )
+        return target, recipe, spec
     target = adopted(bench.opened, store)
     if bench.decoder == "own" and native.load_training(target) is None:
         ordinary = images.take(split.rows[split.of("holdout")][:_ORDINARY])
@@ -181,8 +183,8 @@ def _ask(
     membership = split.online if online else split.membership
     known = None
     if learning:
-        signals = score_images(learning, subjects, bench.images, split.known_rows, asking, bench.store)
-        unseen = np.zeros((len(subjects) - 1, len(split.known_rows)), dtype=bool)
+        signals = score_images(learning, subjects, bench.images, split.apart.known, asking, bench.store)
+        unseen = np.zeros((len(subjects) - 1, len(split.apart.known)), dtype=bool)
         known = Evidence(signals.of_model(0), Shadows(signals.without_model(0), unseen))
     signals = score_images(kinds, subjects, bench.images, split.rows[chosen], asking, bench.store)
     return Evidence(signals.of_model(0), Shadows(signals.without_model(0), membership[:, chosen]), known)
@@ -201,7 +203,7 @@ def _ask_untrained(bench: Bench, asking: Asking, subject: Subject, split: Split,
     known = None
     if learning:
         assert asked.known is not None
-        signals = score_images(learning, [subject], bench.images, split.known_rows, asking, bench.store)
+        signals = score_images(learning, [subject], bench.images, split.apart.known, asking, bench.store)
         known = Evidence(signals, asked.known.references)
     signals = score_images(kinds, [subject], bench.images, split.rows[chosen], asking, bench.store)
     among = chosen[split.judged]

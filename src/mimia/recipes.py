@@ -2,11 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 
 Augmentation = Literal["none", "flip", "crop"]
 Family = Literal["mae", "simmim", "swin", "beit"]
 SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
+_LATER = {"stop_epoch", "patience", "deduplicate", "cross_fits"}
+"""Keys that an identity names only where they are set: older models, of which nobody set them, stay known."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
 
@@ -31,6 +33,11 @@ class Recipe(BaseModel):
     stop_epoch: PositiveInt | None = Field(
         None, description="leave the training after so many of the epochs; the learning rate is that of all of them"
     )
+    patience: PositiveInt | None = Field(
+        None,
+        description="early stopping: end after so many epochs in which images that are not learned from were "
+        "reconstructed no better, and keep the weights of the best epoch",
+    )
     batch_size: PositiveInt = Field(description="images a step")
     base_learning_rate: float = Field(
         gt=0, description="learning rate for a batch of 256; scaled in proportion to the batch"
@@ -41,6 +48,12 @@ class Recipe(BaseModel):
     gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
     augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
     crop_area: tuple[float, float] = Field((0.2, 1.0), description="smallest and largest share of a random crop")
+    deduplicate: bool = Field(False, description="train on one image alone of those that show the same picture")
+    cross_fits: NonNegativeInt = Field(
+        0,
+        description="pairs of models that are trained on halves of the images first; of each image, the model then "
+        "learns what those that did not see it make of it",
+    )
     seed: Seed = Field(0, description="seed of the target's training; shadows follow from it")
 
     @model_validator(mode="before")
@@ -64,6 +77,10 @@ class Recipe(BaseModel):
                 raise ValueError(f"{name} is for {' and '.join(families)}, not for {self.family}: leave it out")
         if self.stop_epoch is not None and self.stop_epoch > self.epochs:
             raise ValueError(f"stop_epoch is {self.stop_epoch}, and there are {self.epochs} epochs: lower it")
+        if self.stop_epoch is not None and self.patience is not None:
+            raise ValueError("stop_epoch and patience both end a training: leave one of them out")
+        if self.cross_fits and self.family == "beit":
+            raise ValueError("cross_fits takes models that predict pixels, and a BEiT predicts tokens: leave it out")
         if self.family == "beit" and self.vocabulary is None:
             raise ValueError("a recipe of BEiT needs a vocabulary, such as 512")
         return self
@@ -71,10 +88,14 @@ class Recipe(BaseModel):
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides over the weights but the seed, as JSON values."""
-        values = self.model_dump(mode="json", exclude={"preset", "seed"})
-        if self.stop_epoch is None:
-            del values["stop_epoch"]
-        return values
+        values = self.model_dump(mode="json", exclude={"preset", "seed", *_LATER})
+        changed = self.model_dump(mode="json", include=_LATER, exclude_defaults=True)
+        return values | changed
+
+    @property
+    def undefended(self) -> "Recipe":
+        """The same without what ends a training early, chooses among its images, or changes what it learns."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in _LATER})
 
 
 _IMAGENET: dict[str, Any] = {
@@ -148,3 +169,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "augmentation": "crop",
     },
 }
+
+
+def usual_mask_ratio(recipe: Recipe) -> float:
+    """Give the mask ratio of a recipe's preset, whatever the recipe has made of it.
+
+    >>> usual_mask_ratio(Recipe.model_validate({"preset": "simmim-nano", "mask_ratio": 0.9}))
+    0.6
+    """
+    return Recipe.model_validate({"preset": recipe.preset}).mask_ratio

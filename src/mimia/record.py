@@ -79,7 +79,7 @@ def record_run(
         "holdout": "holdout",
     }
     counts = {label: int((split.roles == role).sum()) for label, role in labels.items()}
-    counts["known non-members"] = len(split.known_rows)
+    counts["known non-members"] = len(split.apart.known)
     _, channels, height, width = images.pixels.shape
     return Run(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -25,6 +25,23 @@ _STREAMS = {"source": (), "members": (3,), "nonmembers": (4,), "reference": (5,)
 
 
 @dataclass(frozen=True)
+class Apart:
+    """Rows of the image set that no encoder learns from and that are not judged; none stands in two of the parts.
+
+    Attributes:
+        decoder: What decoders are fitted on.
+        known: Known non-members that attacks learn from.
+        validation: By whose loss trainings are stopped.
+        probe: By which the target's use downstream is measured.
+    """
+
+    decoder: Indices
+    known: Indices
+    validation: Indices
+    probe: Indices
+
+
+@dataclass(frozen=True)
 class Split:
     """The images of a run and their membership.
 
@@ -34,8 +51,7 @@ class Split:
         roles: The `Role` of each, (N,).
         membership: Whether a shadow saw the image, (shadows, N).
         online: Whether a model of the online attacks saw the image, (models, N); half of all that is judged.
-        decoder_rows: Rows of the image set that decoders are fitted on; none of them is among ``rows``.
-        known_rows: Rows of known non-members that attacks learn from; none of them is among the others.
+        apart: Images that no encoder saw and that are not judged.
         duplicates: Exact duplicates that were removed, by where they stood.
         seed: Seed of the draw.
     """
@@ -45,8 +61,7 @@ class Split:
     roles: Ids
     membership: Bools
     online: Bools
-    decoder_rows: Indices
-    known_rows: Indices
+    apart: Apart
     duplicates: Mapping[str, int]
     seed: int
 
@@ -59,8 +74,7 @@ class Split:
                 "roles": self.roles.tolist(),
                 "membership": np.packbits(self.membership).tolist(),
                 "online": np.packbits(self.online).tolist(),
-                "decoder": self.decoder_rows.tolist(),
-                "known": self.known_rows.tolist(),
+                "apart": {name: rows.tolist() for name, rows in vars(self.apart).items()},
             }
         )
 
@@ -98,12 +112,14 @@ class Wanted:
         online: Number of models for the online attacks.
         decoders: Whether decoders have to be fitted.
         known: Whether an attack learns from known non-members.
+        validation: Whether trainings are stopped by the loss of images that they do not learn from.
     """
 
     shadows: int
     online: int = 0
     decoders: bool = False
     known: bool = False
+    validation: bool = False
 
 
 def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSettings, wanted: Wanted) -> Split:
@@ -124,6 +140,8 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
     pools = {
         side: np.random.default_rng([settings.seed, *_STREAMS[side]]).permutation(rows) for side, rows in pools.items()
     }
+    judging = "source" if "source" in pools else "nonmembers"
+    pools[judging], validation_rows, probe_rows = _set_aside(pools[judging], settings, wanted)
     if "source" in pools and "reference" in pools:
         source, members = pools["source"], settings.n_members or max(len(pools["source"]) // 9, 1)
         pools = {"members": source[:members], "nonmembers": source[members:], "reference": pools["reference"]}
@@ -146,8 +164,7 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
             "holdout": holdout_rows,
         },
         wanted,
-        decoder_rows,
-        known_rows,
+        Apart(decoder_rows, known_rows, validation_rows, probe_rows),
         duplicates,
         settings.seed,
     )
@@ -163,11 +180,13 @@ def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitS
         wanted: What the run needs.
 
     Raises:
-        MimiaError: There are too few reference images.
+        MimiaError: There are too few reference images, or the target's use is asked for, which an audit measures.
     """
+    if settings.n_probe:
+        raise MimiaError("The use of a model is measured by an audit, and not here: leave out split.n_probe.")
     generator = np.random.default_rng(settings.seed)
     pools, duplicates = _without_duplicates(ids, sides)
-    reference = generator.permutation(pools["reference"])
+    reference, validation_rows, probe_rows = _set_aside(generator.permutation(pools["reference"]), settings, wanted)
     decoder = _decoder_size(settings, len(reference), wanted)
     rest = len(reference) - decoder
     _, holdout, known = _reference_sizes(settings, rest // 3, wanted)
@@ -178,7 +197,8 @@ def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitS
         "shadow": pool,
         "holdout": held,
     }
-    return _assemble(ids, parts, wanted, decoder_rows, known_rows, duplicates, settings.seed)
+    apart = Apart(decoder_rows, known_rows, validation_rows, probe_rows)
+    return _assemble(ids, parts, wanted, apart, duplicates, settings.seed)
 
 
 def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings, wanted: Wanted) -> list[Indices]:
@@ -198,6 +218,17 @@ def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings, want
     shadow_size, holdout, known = _reference_sizes(settings, min(len(members), (n - decoder) // 4), wanted)
     nonmembers = settings.n_nonmembers or max(n - decoder - known - 2 * shadow_size - holdout, 1)
     return [members, *_deal(pools["nonmembers"], 2 * shadow_size, holdout, nonmembers, decoder, known)]
+
+
+def _set_aside(pool: Indices, settings: SplitSettings, wanted: Wanted) -> tuple[Indices, Indices, Indices]:
+    """Take images for validation and probes from the end of a shuffled pool, so that what else is drawn stays."""
+    validation = (settings.n_validation or max(len(pool) // 10, 1)) if wanted.validation else 0
+    probe = settings.n_probe or 0
+    rest = len(pool) - validation - probe
+    if rest < 1:
+        raise _too_few(validation + probe + 1, len(pool), "images")
+    left, for_validation, for_probes = np.split(pool, [rest, rest + validation])
+    return left, for_validation, for_probes
 
 
 def _decoder_size(settings: SplitSettings, images: int, wanted: Wanted) -> int:
@@ -253,7 +284,7 @@ def _deal(pool: Indices, *counts: int) -> list[Indices]:
 def _too_few(wanted: int, there: int, what: str) -> MimiaError:
     return MimiaError(
         f"This split needs {wanted:,} different {what}, and there are {there:,}: give more, or ask for fewer "
-        "(n_members, n_nonmembers, shadow_size, n_holdout and n_known under [split])."
+        "(n_members, n_nonmembers, shadow_size, n_holdout, n_known, n_validation and n_probe under [split])."
     )
 
 
@@ -261,8 +292,7 @@ def _assemble(
     ids: Ids,
     parts: Mapping[Role, Indices],
     wanted: Wanted,
-    decoder_rows: Indices,
-    known_rows: Indices,
+    apart: Apart,
     duplicates: Mapping[str, int],
     seed: int,
 ) -> Split:
@@ -271,7 +301,7 @@ def _assemble(
     # Generators of their own: more models never change the draw of the sides.
     membership = _halves(roles == "shadow", wanted.shadows, np.random.default_rng([seed, 1]))
     online = _halves(roles != "shadow", wanted.online, np.random.default_rng([seed, 2]))
-    return Split(rows, ids[rows], roles, membership, online, decoder_rows, known_rows, duplicates, seed)
+    return Split(rows, ids[rows], roles, membership, online, apart, duplicates, seed)
 
 
 def _halves(chosen: Bools, models: int, generator: np.random.Generator) -> Bools:

@@ -65,6 +65,34 @@ def test_folder_gives_image_files_at_any_depth_in_the_order_of_their_paths(photo
     assert len(source) == 6
 
 
+def test_digits_tell_their_classes() -> None:
+    assert open_source("digits").labels() == [str(digit) for digit in load_digits().target]
+
+
+def test_folders_are_classes_if_each_image_lies_in_one(photo_folder: Path) -> None:
+    assert open_source(str(photo_folder)).labels() is None
+    (photo_folder / "f5.png").unlink()
+    assert open_source(str(photo_folder)).labels() == ["a", "a", "b", "d", "e"]
+
+
+def test_column_of_labels_holds_the_classes(data_file: Callable[[str], Path], tmp_path: Path) -> None:
+    path = data_file("cifar10.parquet")
+    expected = [str(label) for label in parquet.read_table(path, columns=["label"])["label"].to_pylist()]
+    assert open_source(str(path)).labels() == expected
+    bare = tmp_path / "bare.parquet"
+    bare.write_bytes(table(image=[b"0"]))
+    assert open_source(str(bare)).labels() is None
+
+
+def test_data_set_tells_its_classes(tmp_path: Path, photo_folder: Path) -> None:
+    features = datasets.Features({"picture": datasets.Image(), "kind": datasets.ClassLabel(names=["cat", "dog"])})
+    rows = [{"bytes": (photo_folder / "f5.png").read_bytes(), "path": None}] * 3
+    data = datasets.Dataset.from_dict({"picture": rows, "kind": [1, 0, 1]}, features)
+    (tmp_path / "data").mkdir()
+    data.to_parquet(tmp_path / "data" / "train.parquet")
+    assert HuggingFace(str(tmp_path / "data")).labels() == ["1", "0", "1"]
+
+
 def test_suffix_in_capitals_is_that_of_an_image(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "DSC001.JPG")
     assert len(open_source(str(tmp_path))) == 1

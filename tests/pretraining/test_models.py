@@ -36,10 +36,12 @@ OTHER_VALUES: dict[str, Any] = {  # of each key of a recipe that the weights dep
     "augmentation": "crop",
     "gradient_clip": 1e-3,
     "family": "simmim",
+    "cross_fits": 1,
 }
 OF_OTHERS: list[dict[str, Any]] = [  # settings that only go with others
     {"augmentation": "crop", "crop_area": (0.5, 1.0)},
     {"epochs": 3, "stop_epoch": 2},
+    {"epochs": 4, "patience": 1},
     {"family": "simmim", "cell": 2},
     {"preset": "beit-nano"},
     {"preset": "beit-nano", "vocabulary": 32},
@@ -61,7 +63,7 @@ def make_recipe(**changes: Any) -> Recipe:
 
 
 def pretrain(images: ImageSet, store: Store, recipe: Recipe, seed: int = 0, compute: ComputeSettings = COMPUTE) -> Path:
-    return pretrained(images, spec_for(images, recipe), recipe, seed, compute, store)
+    return pretrained(images, spec_for(images, recipe), recipe, seed, compute, store, validation=images)
 
 
 def image_set(pixels: Pixels) -> ImageSet:
@@ -110,6 +112,7 @@ def test_training_is_not_left_after_its_end() -> None:
 
 def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store) -> None:
     covered = OTHER_VALUES.keys() | {key for changes in OF_OTHERS for key in changes} | {"preset", "seed"}
+    covered |= {"deduplicate"}  # these images have no near-duplicates
     assert covered == set(Recipe.model_fields)
     images = digits.take(np.arange(20))
     paths = [
@@ -123,6 +126,28 @@ def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store) ->
     ]
     assert len(set(paths)) == len(paths)
     assert len({native.model_id(path) for path in paths}) == len(paths)
+
+
+def test_keys_that_came_later_do_not_change_the_name_of_what_does_not_use_them() -> None:
+    later = {"stop_epoch", "patience", "deduplicate", "cross_fits"}
+    assert make_recipe().identity.keys() == set(Recipe.model_fields) - {"preset", "seed"} - later
+    used = make_recipe(patience=3, deduplicate=True)
+    assert used.identity == make_recipe().identity | {"patience": 3, "deduplicate": True}
+    assert used.undefended == make_recipe()
+
+
+def test_one_image_alone_is_trained_on_of_those_that_show_the_same_picture(
+    data_file: Callable[[str], Path], store: Store
+) -> None:
+    photos = load_images([str(data_file("cifar10.parquet"))], store).images.take(np.arange(20))
+    repeated = image_set(np.concatenate([photos.pixels, photos.pixels[:3, :, :, ::-1]]))
+    recipe = Recipe.model_validate({"preset": "mae-nano", "epochs": 1, "batch_size": 10, "deduplicate": True})
+    spec = spec_for(photos, recipe)
+    paths = [pretrained(images, spec, recipe, 0, COMPUTE, store) for images in (photos, repeated)]
+    assert paths[0] == paths[1]
+    training = native.load_training(paths[1])
+    assert training is not None
+    assert training.images == 20
 
 
 def test_statistics_of_the_pixels_are_part_of_the_name(digits: ImageSet, store: Store) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mimia.arrays import Pixels
+from mimia.arrays import Indices, Pixels
 
 _SIDE = 32  # pixels to which images are brought
 _WINDOW = 28  # pixels of their middle, which is left of a picture that was moved or cropped
@@ -65,6 +65,16 @@ def near_duplicates(first: Pixels, second: Pixels) -> list[Pair]:
                 found[row, column] = max(value, found.get((row, column), 0.0))
     pairs = [Pair(row, column, value) for (row, column), value in found.items()]
     return sorted(pairs, key=lambda pair: (-pair.correlation, pair.first, pair.second))
+
+
+def repeated(pixels: Pixels) -> Indices:
+    """Give the places of images of which an earlier one shows the same picture, in ascending order.
+
+    Args:
+        pixels: uint8, (N, C, H, W), H = W.
+    """
+    later = {pair.second for pair in near_duplicates(pixels, pixels) if pair.first < pair.second}
+    return np.array(sorted(later), dtype=np.intp)
 
 
 def _grey(pixels: Pixels, small: bool) -> Tensor:

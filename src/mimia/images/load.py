@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from mimia.arrays import Floats, Indices, Pixels, content_id
+from mimia.arrays import Floats, Ids, Indices, Pixels, content_id
 from mimia.errors import MimiaError
 from mimia.images.decode import DecodeError, Encoded, open_image, refuse_bombs, shorter_side, to_pixels
 from mimia.images.facts import FACTS, facts_of
@@ -33,11 +33,13 @@ class LoadedImages:
     Attributes:
         images: All of them; the rows of a source stand together.
         rows: Which rows each source has.
+        labels: Class of each image, (N,); empty where its source does not tell.
         left_out: What could not be used.
     """
 
     images: ImageSet
     rows: dict[str, Indices]
+    labels: Ids
     left_out: tuple[LeftOut, ...]
 
 
@@ -69,6 +71,7 @@ def load_images(
         "channels": channels,
         "size_if_mixed": size_if_mixed,
         "facts": FACTS,
+        "labels": True,
     }
 
     def build(work: Path) -> None:
@@ -88,6 +91,7 @@ def load_images(
     return LoadedImages(
         images=ImageSet(pixels, np.array(meta["ids"]), np.array(meta["names"]), facts),
         rows={name: np.arange(bounds[i], bounds[i + 1]) for i, name in enumerate(names)},
+        labels=np.array(meta["labels"], dtype=np.str_),
         left_out=tuple(LeftOut(**entry) for entry in meta["left_out"]),
     )
 
@@ -96,20 +100,24 @@ def _decode_all(opened: dict[str, Source], size: int, channels: int, pool: Threa
     counts: list[int] = []
     ids: list[str] = []
     kept: list[str] = []
+    classes: list[str] = []
     facts: list[Floats] = []
     left_out: list[LeftOut] = []
     total = sum(map(len, opened.values()))
     with (work / "pixels.u8").open("wb") as out, progress("decoding images", total) as advance:
         for source_name, source in opened.items():
             before = len(ids)
+            labels = iter(source.labels() or repeat(""))
             for chunk in _chunks(iter(source)):
-                for (name, _), result in zip(chunk, pool.map(partial(_try_decode, size, channels), chunk), strict=True):
+                decoded = pool.map(partial(_try_decode, size, channels), chunk)
+                for (name, _), result, label in zip(chunk, decoded, islice(labels, len(chunk)), strict=True):
                     if isinstance(result, LeftOut):
                         left_out.append(result)
                     else:
                         pixels, facts_of_file = result
                         ids.append(content_id(pixels))
                         kept.append(name)
+                        classes.append(label)
                         facts.append(facts_of_file)
                         out.write(pixels.data)
                 advance(len(chunk))
@@ -123,6 +131,7 @@ def _decode_all(opened: dict[str, Source], size: int, channels: int, pool: Threa
         "counts": counts,
         "ids": ids,
         "names": kept,
+        "labels": classes,
         "left_out": [asdict(entry) for entry in left_out],
     }
     (work / "images.json").write_text(json.dumps(meta))

@@ -6,7 +6,7 @@ All give pairs of a name and an encoded image, so that there is one way to decod
 import io
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -21,6 +21,7 @@ from mimia.images.decode import Encoded
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 _PATIENCE = 5  # seconds until the hub counts as out of reach
 _PARQUET_COLUMNS = ("image", "img")
+_LABEL_COLUMNS = ("label", "labels", "fine_label")
 
 
 class Source(ABC):
@@ -41,6 +42,10 @@ class Source(ABC):
     def __iter__(self) -> Iterator[tuple[str, Encoded]]:
         """Give name and encoded image of each."""
 
+    @abstractmethod
+    def labels(self) -> Sequence[str] | None:
+        """Name the class of each image, or None if the source does not tell."""
+
 
 class Digits(Source):
     """The 1,797 handwritten digits of scikit-learn, 8×8 pixels, as PNG."""
@@ -51,7 +56,9 @@ class Digits(Source):
     def __init__(self) -> None:
         from sklearn.datasets import load_digits
 
-        self._images = np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+        digits = load_digits()
+        self._images = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+        self._labels = digits.target
 
     def __len__(self) -> int:
         return len(self._images)
@@ -61,6 +68,10 @@ class Digits(Source):
             buffer = io.BytesIO()
             Image.fromarray(pixels).save(buffer, "PNG")
             yield f"digits/{number:04d}.png", buffer.getvalue()
+
+    def labels(self) -> Sequence[str]:
+        """The digits that they show."""
+        return [str(digit) for digit in self._labels]
 
 
 class Folder(Source):
@@ -82,6 +93,12 @@ class Folder(Source):
         for path in self._paths:
             name = os.fsencode(path.relative_to(self._directory)).decode(errors="replace")
             yield name, path  # a report is UTF-8, and a file's name need not be
+
+    def labels(self) -> Sequence[str] | None:
+        """The folders in which they lie, unless some lie in none."""
+        if any(path.parent == self._directory for path in self._paths):
+            return None
+        return [os.fsencode(path.parent.name).decode(errors="replace") for path in self._paths]
 
 
 class Parquet(Source):
@@ -122,6 +139,11 @@ class Parquet(Source):
         except (ValueError, OSError) as error:  # pyarrow's errors are among them
             raise MimiaError(f"{self._path} is damaged after row {row} ({_one_line(error)}): copy it again.") from error
 
+    def labels(self) -> Sequence[str] | None:
+        """What the column of labels holds, if there is one."""
+        column = next((name for name in _LABEL_COLUMNS if name in self._file.schema_arrow.names), None)
+        return None if column is None else [str(value) for value in self._file.read([column])[column].to_pylist()]
+
 
 class HuggingFace(Source):
     """A data set that `datasets.load_dataset` opens: a directory, or the name of one on the hub.
@@ -159,6 +181,8 @@ class HuggingFace(Source):
             raise MimiaError(f"{name} has no column of images, but only: {', '.join(data.column_names)}.")
         self._data = data.select_columns([column]).cast_column(column, datasets.Image(decode=False))
         self._column = column
+        classes = next((key for key, kind in data.features.items() if isinstance(kind, datasets.ClassLabel)), None)
+        self._classes = None if classes is None else data.select_columns([classes])
         files = [Path(entry["filename"]) for entry in data.cache_files]
         self.fingerprint = _fingerprint_of_files(files, Path("/"))
 
@@ -172,6 +196,10 @@ class HuggingFace(Source):
             if isinstance(encoded, Path) and "::" in name:
                 encoded = _read_from_archive(name, archives)
             yield name, encoded
+
+    def labels(self) -> Sequence[str] | None:
+        """What the first column of class labels holds, if there is one."""
+        return None if self._classes is None else [str(*example.values()) for example in self._classes]
 
 
 def _refuse_without_network(name: str) -> None:

@@ -60,9 +60,11 @@ def pretrain(settings: Settings, out: Path) -> Path:
     canaries = _draw_canaries(images, settings)
     rows = np.random.default_rng(settings.split.seed).permutation(len(images))
     rows = rows[~np.isin(images.ids[rows], images.ids[canaries.drawn])]
-    wanted = settings.split.n_members or max(1, len(rows))
-    if wanted > len(rows):
-        beside = f" beside {len(canaries.drawn):,} canaries" if len(canaries.drawn) else ""
+    validation = (settings.split.n_validation or max(1, len(rows) // 10)) if settings.recipe.patience else 0
+    wanted = settings.split.n_members or max(1, len(rows) - validation)
+    if wanted + validation > len(rows):
+        others = {"canaries": len(canaries.drawn), "images to stop the training by": validation}
+        beside = "".join(f" beside {count:,} {what}" for what, count in others.items() if count)
         raise MimiaError(
             f"{wanted:,} images are asked for, and there are {len(rows):,}{beside}: ask for fewer (--n-images)."
         )
@@ -72,7 +74,14 @@ def pretrain(settings: Settings, out: Path) -> Path:
     spec = spec_for(chosen, settings.recipe)
     tokenizer = given_tokenizer(settings, spec)
     checkpoint = pretrained(
-        chosen, spec, settings.recipe, settings.recipe.seed, settings.compute, store, tokenizer=tokenizer
+        chosen,
+        spec,
+        settings.recipe,
+        settings.recipe.seed,
+        settings.compute,
+        store,
+        tokenizer=tokenizer,
+        validation=images.take(rows[len(rows) - validation :]),
     )
     try:
         _write(checkpoint, chosen, canaries, out)

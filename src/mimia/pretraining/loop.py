@@ -23,6 +23,8 @@ from mimia.encoders.checkpoints.native import Training
 from mimia.errors import MimiaError
 from mimia.images.augment import augment
 from mimia.images.imageset import ImageSet
+from mimia.pretraining.cross_fitting import Teachers
+from mimia.pretraining.early_stopping import EarlyStopping
 from mimia.pretraining.schedule import learning_rate, make_optimizer
 from mimia.progress import progress
 from mimia.recipes import Recipe
@@ -44,6 +46,8 @@ def train(
     compute: ComputeSettings,
     work: Path,
     description: str = "pre-training",
+    teachers: Teachers | None = None,
+    validation: ImageSet | None = None,
 ) -> Training:
     """Pre-train a model in place, or go on where an interrupted training stopped.
 
@@ -55,6 +59,8 @@ def train(
         compute: Device and precision.
         work: Directory of the training's state; the same one resumes it.
         description: For the progress bar.
+        teachers: From whose reconstructions it learns, instead of from the images.
+        validation: By whose loss it is stopped, if the recipe says so.
 
     Raises:
         MimiaError: The loss is not finite any more.
@@ -70,12 +76,18 @@ def train(
     state_file = work / STATE
     step, losses, seconds = 0, [], 0.0
     epoch_loss = torch.zeros((), device=device)
+    stopping = None
+    if recipe.patience is not None:
+        assert validation is not None, "early stopping takes images that are not learned from"
+        stopping = EarlyStopping(recipe.patience, validation, derived_seed(seed, "validation"))
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         step, losses, seconds = state["step"], state["losses"], state["seconds"]
         epoch_loss = state["epoch_loss"]
+        if stopping is not None:
+            stopping.resume(state["stopping"])
 
     def save_state() -> None:
         state = {
@@ -85,6 +97,7 @@ def train(
             "losses": losses,
             "seconds": seconds + time.monotonic() - started,
             "epoch_loss": epoch_loss,
+            "stopping": None if stopping is None else stopping.state(),
         }
         with replacing(state_file) as path:
             torch.save(state, path)
@@ -97,7 +110,7 @@ def train(
             rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, batch_size, recipe)
-            loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
+            loss = _step(model, optimizer, fetch(rows), rows, recipe, seed, step, compute, teachers)
             epoch_loss += loss
             step += 1
             if batch == epoch_steps - 1:
@@ -108,18 +121,23 @@ def train(
                         f"The training's loss became {losses[-1]} in epoch {epoch + 1}: lower "
                         "recipe.base_learning_rate."
                     )
+                if stopping is not None and stopping.ends_after(model):
+                    break
             advance(1)
             if time.monotonic() - saved > _SAVE_EVERY:  # not at an interrupt, which may fall within a step
                 save_state()
                 saved = time.monotonic()
     if last < steps:
         save_state()
+    if stopping is not None:
+        stopping.restore(model)
     training = Training(
         recipe=recipe,
         seed=seed,
         images=len(images),
         images_fingerprint=images.fingerprint,
         losses=tuple(losses),
+        kept_epoch=None if stopping is None else stopping.best_epoch,
         seconds=seconds + time.monotonic() - started,
         hardware=hardware(compute),
         versions=versions(),
@@ -145,6 +163,8 @@ def train_and_save(
     compute: ComputeSettings,
     work: Path,
     description: str,
+    teachers: Teachers | None = None,
+    validation: ImageSet | None = None,
 ) -> None:
     """Train as `train` does, and leave nothing but the checkpoint in the work directory of an artifact.
 
@@ -152,7 +172,7 @@ def train_and_save(
     """
     directory = work / _WORK
     directory.mkdir(exist_ok=True)
-    training = train(model, images, recipe, seed, compute, directory, description)
+    training = train(model, images, recipe, seed, compute, directory, description, teachers, validation)
     native.save(work, model, training)
     if recipe.stop_epoch is not None and recipe.stop_epoch < recipe.epochs:
         (directory / STATE).replace(work / STATE)
@@ -177,15 +197,21 @@ def _step(
     model: Reconstructor,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
+    rows: Indices,
     recipe: Recipe,
     seed: int,
     step: int,
     compute: ComputeSettings,
+    teachers: Teachers | None,
 ) -> Tensor:
     generator = torch_generator(images.device, seed, "step", step)
     masks = model.spec.training_masks(len(images), generator)
+    seen = augment(images, recipe.augmentation, generator, recipe.crop_area)
     with accelerator(compute).autocast():
-        loss = model.loss(augment(images, recipe.augmentation, generator, recipe.crop_area), masks)
+        if teachers is None:
+            loss = model.loss(seen, masks)
+        else:
+            loss = model.errors(model.reconstruct(seen, masks), teachers.pictures(rows, seen, masks), masks).mean()
     optimizer.zero_grad(set_to_none=True)
     accelerator(compute).backward(loss)
     if recipe.gradient_clip is not None:

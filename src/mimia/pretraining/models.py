@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from mimia.arrays import Bools, Indices
+from mimia.compute import accelerator
 from mimia.config import ComputeSettings, Settings
 from mimia.encoders.base import ModelSpec, Reconstructor, TargetSpace
 from mimia.encoders.beit import Beit, BeitArchitecture
@@ -17,8 +18,10 @@ from mimia.encoders.checkpoints.codebook import open_tokenizer
 from mimia.encoders.families import Architecture, architecture_for, build
 from mimia.encoders.tokenizer import Tokenizer, fit_patch_tokenizer
 from mimia.errors import MimiaError
+from mimia.images.duplicates import repeated
 from mimia.images.imageset import ImageSet
 from mimia.masking import MaskKind
+from mimia.pretraining.cross_fitting import Teachers, halves
 from mimia.pretraining.loop import go_on_from, steps_per_epoch, train_and_save
 from mimia.recipes import Family, Recipe
 from mimia.seeds import derived_seed, torch_generator
@@ -44,6 +47,7 @@ def pretrained(
     store: Store,
     description: str = "pre-training",
     tokenizer: Tokenizer | None = None,
+    validation: ImageSet | None = None,
 ) -> Path:
     """Give the checkpoint directory of a model; pre-train it first if the store does not have it.
 
@@ -56,6 +60,7 @@ def pretrained(
         store: Where it is kept.
         description: For the progress bar.
         tokenizer: What a BEiT predicts the tokens of, such as another model's; default: made of its own images.
+        validation: By whose loss the training is stopped, if the recipe says so.
 
     Raises:
         MimiaError: The family does not predict what the spec says, or not with this size or for these images.
@@ -66,6 +71,8 @@ def pretrained(
             f"Shadows of the family {recipe.family} do not predict {'visual tokens' if tokens else 'pixels'}, as the "
             "target does: name a recipe of its family with --recipe."
         )
+    if recipe.deduplicate:
+        images = images.take(np.setdiff1d(np.arange(len(images)), repeated(images.pixels)))
     settings = {
         "spec": spec.model_dump(mode="json"),
         "architecture": _architecture(spec, recipe, tokenizer).model_dump(mode="json"),
@@ -77,15 +84,45 @@ def pretrained(
     }
     if tokenizer is not None:
         settings["tokenizer"] = tokenizer.fingerprint
+    if recipe.patience is not None and validation is not None:
+        settings["validation"] = validation.fingerprint
 
     def build(work: Path) -> None:
         earlier = _stopped_earlier(settings, recipe, store)
         if earlier is not None:
             go_on_from(earlier, work)
         model = untrained(images, spec, recipe, seed, tokenizer)
-        train_and_save(model, images, recipe, seed, compute, work, description)
+        teachers = _teachers(images, spec, recipe, seed, compute, store, description) if recipe.cross_fits else None
+        train_and_save(model, images, recipe, seed, compute, work, description, teachers, validation)
 
     return store.make("models", settings, build)
+
+
+def _teachers(
+    images: ImageSet,
+    spec: ModelSpec,
+    recipe: Recipe,
+    seed: int,
+    compute: ComputeSettings,
+    store: Store,
+    description: str,
+) -> Teachers:
+    """Pre-train the models from which a cross-fitted one learns."""
+    seen = halves(len(images), recipe.cross_fits, np.random.default_rng(derived_seed(seed, "halves")))
+    checkpoints = [
+        pretrained(
+            images.take(np.flatnonzero(half)),
+            spec,
+            recipe.undefended,
+            derived_seed(seed, "teacher", number),
+            compute,
+            store,
+            f"{description}, teacher {number + 1} of {len(seen)}",
+        )
+        for number, half in enumerate(seen)
+    ]
+    device = accelerator(compute).device
+    return Teachers([native.load(checkpoint).to(device) for checkpoint in checkpoints], seen)
 
 
 def _stopped_earlier(settings: Mapping[str, Any], recipe: Recipe, store: Store) -> Path | None:
@@ -134,12 +171,15 @@ def pretrained_shadows(
     compute: ComputeSettings,
     store: Store,
     tokenizer: Tokenizer | None = None,
+    validation: ImageSet | None = None,
 ) -> list[Path]:
     """Pre-train the shadows of a split as the target was, each on its own half of the pool.
 
     Shadows of a BEiT need the target's tokenizer (`tokenizer_of`): cross-entropies of other tokens do not compare.
     """
-    return _on_halves("shadow", images, split.rows, split.membership, spec, recipe, compute, store, tokenizer)
+    return _on_halves(
+        "shadow", images, split.rows, split.membership, spec, recipe, compute, store, tokenizer, validation
+    )
 
 
 def pretrained_online(
@@ -151,6 +191,7 @@ def pretrained_online(
     compute: ComputeSettings,
     store: Store,
     tokenizer: Tokenizer | None = None,
+    validation: ImageSet | None = None,
 ) -> list[Path]:
     """Pre-train the models of the online attacks, each on its own half of the images that are judged.
 
@@ -162,7 +203,7 @@ def pretrained_online(
     if recipe.stop_epoch is not None:
         changes["stop_epoch"] = max(1, round(recipe.stop_epoch * shorter))
     recipe = recipe.model_copy(update=changes)
-    return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer)
+    return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer, validation)
 
 
 def _on_halves(
@@ -175,6 +216,7 @@ def _on_halves(
     compute: ComputeSettings,
     store: Store,
     tokenizer: Tokenizer | None,
+    validation: ImageSet | None,
 ) -> list[Path]:
     return [
         pretrained(
@@ -186,6 +228,7 @@ def _on_halves(
             store,
             f"{role} {number + 1} of {len(membership)}",
             tokenizer,
+            validation,
         )
         for number, seen in enumerate(membership)
     ]

@@ -6,6 +6,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mimia.evaluation.estimate import Estimate, p_value_text
 from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.utility import Utility
 from mimia.evaluation.verdict import RULE
 from mimia.report.figures import histogram_figure, roc_figure, training_figure
 from mimia.report.schema import AuditReport, Histogram, InferenceReport, Run
@@ -34,6 +35,7 @@ def render(report: AuditReport | InferenceReport) -> str:
     }
     if isinstance(report, AuditReport):
         values["rows"] = _rows
+        values["utility_rows"] = _utility_rows
         values["roc"] = roc_figure(report.evaluations, report.measured.blind, report.run.counts["non-members"])
     return environment.get_template(f"{report.kind}.html.j2").render(values)
 
@@ -59,4 +61,12 @@ def _rows(evaluation: Evaluation) -> Sequence[tuple[str, Estimate | None]]:
         ("balanced accuracy", evaluation.balanced_accuracy),
         ("precision", evaluation.precision),
         ("recall", evaluation.recall),
+    )
+
+
+def _utility_rows(utility: Utility) -> Sequence[tuple[str, Estimate | None]]:
+    return (
+        ("linear probe", utility.linear_probe),
+        ("20 nearest neighbours", utility.nearest_neighbours),
+        ("seen of hidden patches", utility.explained),
     )

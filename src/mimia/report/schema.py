@@ -8,6 +8,7 @@ from mimia.evaluation.comparison import Comparison
 from mimia.evaluation.epsilon import EpsilonBound
 from mimia.evaluation.evaluate import Evaluation
 from mimia.evaluation.one_run import OneRunBound
+from mimia.evaluation.utility import Utility
 from mimia.evaluation.validity import Measurements
 from mimia.evaluation.verdict import Verdict
 from mimia.images.imageset import LeftOut
@@ -164,6 +165,8 @@ class AuditReport(_Frozen):
         epsilon: Lower bound on ε at the strongest attack's threshold, corrected for the number of attacks.
         one_run: Lower bound on ε from canaries, if there are any; corrected likewise.
         drawn_at_random: Whether each image was a member by chance alone, without which no bound on ε follows.
+        utility: What features are good for: those of the target, of an untrained model, and the pixels; empty if it was
+            not asked for.
         run: What every run records.
     """
 
@@ -177,6 +180,7 @@ class AuditReport(_Frozen):
     epsilon: EpsilonBound
     one_run: OneRunBound | None
     drawn_at_random: bool
+    utility: dict[str, Utility] = {}
     run: Run
 
 

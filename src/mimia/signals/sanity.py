@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from mimia.arrays import Floats
 from mimia.compute import accelerator
 from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
@@ -26,18 +27,34 @@ def relative_error(model: Reconstructor, images: ImageSet, compute: ComputeSetti
         Mean distance, divided by the mean error of predicting the mean patch, or of equal chances for all tokens.
         A model that has learned something is below 1.
     """
+    errors, ignorant = errors_beside_ignorance(model, images, compute, model.spec.mask_ratio)
+    return float(errors.sum() / ignorant.sum())
+
+
+def errors_beside_ignorance(
+    model: Reconstructor, images: ImageSet, compute: ComputeSettings, mask_ratio: float
+) -> tuple[Floats, Floats]:
+    """Give a model's error on each image under one mask, and that of the prediction that knows nothing: (N,) each.
+
+    Args:
+        model: With a decoder.
+        images: Of the model's size.
+        compute: Device.
+        mask_ratio: Share of the patches that is hidden.
+    """
     device = accelerator(compute).device
     model = model.to(device)
-    error = blind = 0.0
+    spec = model.spec.model_copy(update={"mask_ratio": mask_ratio})
+    errors, ignorant = [], []
     with torch.inference_mode():
         for start in range(0, len(images), _BATCH):
             chunk = slice(start, start + _BATCH)
             pixels = torch.from_numpy(images.pixels[chunk]).to(device)
-            masks = torch.from_numpy(model.spec.scoring_masks(images.ids[chunk], 1, _SEED)).to(device)
+            masks = torch.from_numpy(spec.scoring_masks(images.ids[chunk], 1, _SEED)).to(device)
             prediction = model.reconstruct(pixels, masks)
-            error += float(model.errors(prediction, pixels, masks).sum())
-            blind += float(model.errors(_ignorant(model, prediction, pixels), pixels, masks).sum())
-    return error / blind
+            errors.append(model.errors(prediction, pixels, masks)[:, 0])
+            ignorant.append(model.errors(_ignorant(model, prediction, pixels), pixels, masks)[:, 0])
+    return torch.cat(errors).double().cpu().numpy(), torch.cat(ignorant).double().cpu().numpy()
 
 
 def _ignorant(model: Reconstructor, prediction: Tensor, pixels: Tensor) -> Tensor:

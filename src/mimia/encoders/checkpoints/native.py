@@ -45,6 +45,7 @@ class Training(BaseModel):
         images: Number of training images.
         images_fingerprint: Name of exactly these images in their order.
         losses: Mean training loss of each epoch.
+        kept_epoch: Whose weights these are, if the training was stopped early.
         seconds: Time that it took, without interruptions.
         hardware: What it ran on.
         versions: Versions of the packages.
@@ -57,6 +58,7 @@ class Training(BaseModel):
     images: int
     images_fingerprint: str
     losses: tuple[float, ...]
+    kept_epoch: int | None = None
     seconds: float
     hardware: dict[str, str | int]
     versions: dict[str, str]
