@@ -19,6 +19,7 @@ from mimia.evaluation.estimate import Estimate
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.command import pretrain
+from mimia.report.html import render
 from mimia.splits import Wanted, split_for_audit
 from mimia.store import Store
 
@@ -391,14 +392,13 @@ def test_use_of_the_target_is_measured_on_images_with_labels_that_no_model_saw(s
         assert (explained.value > 0) == better
 
 
-def test_images_without_labels_are_refused_before_anything_is_trained(
-    counted_steps: CountedSteps, shared: Path, folders: dict[str, str]
-) -> None:
+def test_images_without_labels_show_how_hidden_patches_are_guessed(shared: Path, folders: dict[str, str]) -> None:
     data = {"members": folders["members"], "nonmembers": folders["others"]}
-    settings = settings_of(shared, recipe=RECIPE | {"seed": 11}, data=data, split={"n_probe": 20})
-    with counted_steps() as count, pytest.raises(MimiaError, match="the source of these does not tell all"):
-        audit(settings)
-    assert count == [0]
+    report = audit(settings_of(shared, data=data, split={"n_probe": 100})).report
+    for name, utility in report.utility.items():
+        assert str(utility.linear_probe) == str(utility.nearest_neighbours) == "no labels"
+        assert (utility.explained is None) == (name == "pixels")
+    assert "no labels" in render(report)
 
 
 def test_target_and_shadows_are_stopped_by_the_same_images(shared: Path) -> None:

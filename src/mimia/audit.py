@@ -13,7 +13,7 @@ from mimia.arrays import Bools, Floats, Indices
 from mimia.attacks.base import Scores
 from mimia.bench import Bench, prepare, refuse_too_few
 from mimia.config import DataSettings, Settings
-from mimia.downstream import downstream_use, refuse_unlabelled
+from mimia.downstream import downstream_use
 from mimia.errors import MimiaError
 from mimia.evaluation.comparison import compare
 from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
@@ -63,7 +63,6 @@ def audit(settings: Settings) -> AuditResult:
     )
     split, twins = settle_twins(bench, split, "member", "nonmember")
     refuse_too_few(split, "member", "nonmember")
-    refuse_unlabelled(bench, split)
     measured = measure(bench, split)
     attacks = attack_images(bench, measured)
 

@@ -114,8 +114,8 @@ class SplitSettings(_Frozen):
     )
     n_probe: PositiveInt | None = Field(
         None,
-        description="images with labels, half of them to learn classes from and half to test on, by which the target's "
-        "use downstream is measured; no model sees them; default: none",
+        description="images by which the target's use is measured: how well classes are read from its features, half "
+        "of the images to learn from and half to test on, and hidden patches guessed; default: none",
     )
     seed: Seed = Field(0, description="seed of the draw")
 

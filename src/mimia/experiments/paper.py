@@ -44,6 +44,7 @@ _EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 
 _TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
 _MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
 _AUGMENTATIONS: dict[Profile, tuple[str, ...]] = {"smoke": ("none", "flip"), "mini": ("none", "flip", "crop")}
+_PROBES: dict[Profile, int] = {"smoke": 400, "mini": 4000}
 _THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
 _CALIBRATED: Tree = {"attacks": {"names": ("threshold", "calibrated")}}
 _STRONGEST: Tree = {"attacks": {"names": ("threshold", "calibrated", "ensemble")}}
@@ -55,6 +56,14 @@ def main_table(profile: Profile, data: Path) -> Sequence[Cell]:
     return [
         _cell(profile, {"data": source, "architecture": family}, _of(profile, data, source, preset), attacks)
         for source, (family, preset) in product(_DATA[profile], _FAMILIES[profile].items())
+    ]
+
+
+def downstream(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give a pre-training on each data set, whose encoder is then used (figure 1)."""
+    probing = {"split": {"n_probe": _PROBES[profile]}}
+    return [
+        _cell(profile, {"data": source}, _of(profile, data, source), probing, _THRESHOLD) for source in _DATA[profile]
     ]
 
 

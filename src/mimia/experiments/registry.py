@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mimia.errors import MimiaError
-from mimia.experiments import attacks, paper
+from mimia.experiments import attacks, defences, paper
 from mimia.experiments.grid import Cell, Profile
 from mimia.experiments.render import (
     Pages,
@@ -14,6 +14,8 @@ from mimia.experiments.render import (
     distribution_pages,
     matrix_pages,
     table_pages,
+    tradeoff_pages,
+    utility_pages,
 )
 from mimia.experiments.results import CellResult
 
@@ -38,6 +40,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "table-main": Experiment(
         "How does the attack do beside its rivals, on each architecture and data set?", paper.main_table, table_pages
     ),
+    "figure-1": Experiment("What is a pre-trained encoder good for downstream?", paper.downstream, utility_pages),
     "figure-2": Experiment("What is one attack, end to end?", paper.end_to_end, distribution_pages),
     "figure-3": Experiment(
         "How do the distances of members and non-members differ?", paper.distributions, distribution_pages
@@ -57,6 +60,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "recipe-mismatch": Experiment(
         "What if the shadows' augmentation is not the target's?", paper.other_recipe, matrix_pages
     ),
+    "defences": Experiment("What defends, and what does it cost?", defences.cells, tradeoff_pages),
 }
 
 

@@ -7,12 +7,13 @@ from mimia.attacks.registry import ATTACKS
 from mimia.attacks.selection import access_of
 from mimia.evaluation.estimate import Estimate
 from mimia.evaluation.sets import smallest_set
+from mimia.evaluation.utility import Utility
 from mimia.experiments.attacks import OF_DECODERS
 from mimia.experiments.results import CellResult
-from mimia.report.figures import curve_figure, histogram_figure, roc_figure
+from mimia.report.figures import curve_figure, histogram_figure, roc_figure, tradeoff_figure
 
 _DRAWN = 6  # curves of a figure beside the threshold
-
+_UTILITIES = ("linear probe", "nearest neighbours", "guessed of hidden patches")
 
 Pages = dict[str, str]
 """Texts by the names of their files: tables in Markdown, figures in SVG."""
@@ -59,6 +60,42 @@ def curve_pages(results: Sequence[CellResult]) -> Pages:
     if all(isinstance(result.at[axis], int | float) for result in results):
         return table_pages(results) | {"curves.svg": curves(results, axis)}
     return table_pages(results)
+
+
+def utility_pages(results: Sequence[CellResult]) -> Pages:
+    """Give a table of what features are good for: for each cell those of the target, of an untrained model, pixels."""
+    axes = [*results[0].at]
+    lines = [f"| {' | '.join([*axes, 'features', *_UTILITIES])} |", f"|{'---|' * (len(axes) + 1 + len(_UTILITIES))}"]
+    for result in results:
+        place = [str(result.at[axis]) for axis in axes]
+        for features, utility in result.report.utility.items():
+            figures = [_figure(estimate) if estimate else "–" for estimate in _utilities(utility)]
+            lines.append(f"| {' | '.join([*place, features, *figures])} |")
+    return {"table.md": "\n".join(lines) + "\n"}
+
+
+def tradeoff_pages(results: Sequence[CellResult]) -> Pages:
+    """Give a table of leakage beside utility, a row a cell, and a figure for each measure of utility."""
+    (axis,) = results[0].at
+    leaks = ("strongest attack", "ROC area", "TPR at 1 % FPR", "TPR at 0.1 % FPR")
+    heads = [axis, *leaks, *_UTILITIES]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    points: dict[str, dict[str, tuple[Estimate, Estimate]]] = {name: {} for name in _UTILITIES}
+    for result in results:
+        strongest = next(each for each in result.report.evaluations if each.attack == result.report.strongest)
+        rates = (strongest.area, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
+        utilities = [each or Estimate(None, note="–") for each in _utilities(result.report.utility["target"])]
+        figures = [str(result.at[axis]), f"`{strongest.attack}`", *map(_figure, rates), *map(str, utilities)]
+        lines.append(f"| {' | '.join(figures)} |")
+        for name, utility in zip(_UTILITIES, utilities, strict=True):
+            points[name][str(result.at[axis])] = (utility, strongest.tpr_at_1_percent)
+    pages = {"table.md": "\n".join(lines) + "\n"}
+    for name, pairs in points.items():
+        if any(utility.value is not None for utility, _ in pairs.values()):
+            pages[f"{name.replace(' ', '-')}.svg"] = tradeoff_figure(
+                pairs, name, "TPR at 1 % FPR of the strongest attack"
+            )
+    return pages
 
 
 def table(results: Sequence[CellResult]) -> str:
@@ -145,3 +182,7 @@ def _level(cell: CellResult, attack: str) -> str:
 
 def _figure(estimate: Estimate) -> str:
     return str(estimate) if estimate.value is not None else "too few images"
+
+
+def _utilities(utility: Utility) -> tuple[Estimate | None, ...]:
+    return utility.linear_probe, utility.nearest_neighbours, utility.explained

@@ -99,6 +99,37 @@ def curve_figure(curves: Mapping[str, Sequence[tuple[float, Estimate]]], x: str,
     return _svg(figure, f"{y} against {x}")
 
 
+def tradeoff_figure(points: Mapping[str, tuple[Estimate, Estimate]], x: str, y: str) -> str:
+    """Draw named pairs of figures with the interval of each."""
+    figure, axes = _figure(x, y)
+    known = {name: pair for name, pair in points.items() if None not in (pair[0].value, pair[1].value)}
+    for (name, (across, up)), (marker, colour) in zip(known.items(), cycle(product("os^D", _COLOURS)), strict=False):
+        axes.errorbar(
+            [across.value or 0.0],
+            [up.value or 0.0],
+            xerr=_arms(across),
+            yerr=_arms(up),
+            color=colour,
+            marker=marker,
+            markersize=6,
+            elinewidth=0.8,
+            linewidth=0,
+            label=name,
+        )
+    axes.set_ylim(bottom=0)
+    figure.set_figheight(_SIZE[1] + _LEGEND_ROW * math.ceil(len(known) / 2))
+    figure.legend(frameon=False, loc="outside lower center", ncols=2, **_LEGEND)
+    return _svg(figure, f"{y} against {x}")
+
+
+def _arms(estimate: Estimate) -> list[list[float]]:
+    """Give how far the interval reaches below and above the figure."""
+    value = estimate.value or 0.0
+    low = value if estimate.low is None else estimate.low
+    high = value if estimate.high is None else estimate.high
+    return [[value - low], [high - value]]
+
+
 def training_figure(models: Sequence[Model]) -> str:
     """Draw the training loss of all models; many shadows are drawn alike."""
     figure, axes = _figure("epoch", "training loss")

@@ -68,5 +68,5 @@ def _utility_rows(utility: Utility) -> Sequence[tuple[str, Estimate | None]]:
     return (
         ("linear probe", utility.linear_probe),
         ("20 nearest neighbours", utility.nearest_neighbours),
-        ("seen of hidden patches", utility.explained),
+        ("guessed of hidden patches", utility.explained),
     )
