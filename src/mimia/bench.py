@@ -15,6 +15,7 @@ from mimia.images.imageset import ImageSet
 from mimia.images.load import LoadedImages, load_images
 from mimia.recipes import RECIPES, Family, Recipe
 from mimia.signals.base import AccessLevel
+from mimia.signals.measures import refuse_unmeasurable
 from mimia.splits import Role, Split, Wanted
 from mimia.store import Store
 
@@ -82,7 +83,7 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
 
     Raises:
         MimiaError: An attack, a checkpoint or a source is not there, an attack needs more shadows, or the target takes
-            images of another size.
+            images of another size, or has nothing that the distance could be measured of.
     """
     started = time.monotonic()
     store = Store(settings.store)
@@ -106,6 +107,7 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
     attacks, not_run = _attacks(settings, decoder)
     _refuse_other_family(opened, settings)
     spec = opened.model.spec
+    refuse_unmeasurable(spec, settings.signals.distance)
     loaded = load_images(sources, store, wanted, spec.channels, size_if_mixed=spec.image_size)
     size = loaded.images.pixels.shape[-1]
     if size != spec.image_size:

@@ -32,6 +32,8 @@ from mimia.recipes import Augmentation, Recipe, Seed, SizeName
 
 CanaryKind = Literal["image", "noise", "patches"]
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
+Distance = Literal["training", "mse", "mae", "patch-normalised", "ssim"]
+Patches = Literal["masked", "visible", "all"]
 
 
 class _Frozen(BaseModel):
@@ -174,6 +176,14 @@ class SignalSettings(_Frozen):
     draws: PositiveInt = Field(16, description="masks for each image")
     seed: Seed = Field(0, description="seed of the masks, equal for target and shadows")
     batch_size: PositiveInt = Field(512, description="masked images in one forward pass")
+    distance: Distance = Field(
+        "training",
+        description="between image and reconstruction: 'training' (the loss of the model's family), 'mse', 'mae', "
+        "'patch-normalised' (squared, in units of the patch's own variance) or 'ssim' (one minus it)",
+    )
+    patches: Patches = Field(
+        "masked", description="patches that the distance is the mean over: 'masked', 'visible' (predicted too) or 'all'"
+    )
 
 
 class AttackSettings(_Frozen):

@@ -30,6 +30,7 @@ from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
 from mimia.signals.base import Evidence, Shadows
 from mimia.signals.kinds import Asking, Subject
+from mimia.signals.measures import refuse_unmeasurable
 from mimia.signals.sanity import check_reconstruction
 from mimia.signals.scoring import score_images
 from mimia.splits import Role, Split
@@ -157,6 +158,7 @@ def _target(bench: Bench, split: Split) -> tuple[Path | None, Recipe, ModelSpec]
     if bench.opened is None:
         members = images.take(split.rows[split.of("member")])
         recipe, spec = settings.recipe, spec_for(members, settings.recipe)
+        refuse_unmeasurable(spec, settings.signals.distance)
         tokenizer, validation = given_tokenizer(settings, spec), images.take(split.apart.validation)
         target = pretrained(
             members, spec, recipe, recipe.seed, settings.compute, store, "target", tokenizer, validation

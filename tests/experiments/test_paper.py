@@ -67,6 +67,13 @@ def test_audits_that_two_experiments_share_give_the_same_figures(results: Path) 
     assert matched == alone
 
 
+def test_squared_error_of_masked_patches_is_what_a_model_of_pixels_is_trained_by(results: Path) -> None:
+    of_training = {result.at["mask ratio"]: area(result, "calibrated") for result in results_of(results, "mask-ratio")}
+    measured = {result.at["distance"]: area(result, "calibrated") for result in results_of(results, "distance")}
+    assert measured["mse"] == of_training[0.75]
+    assert measured["ssim"] != measured["mse"]
+
+
 @pytest.mark.parametrize("profile", ["smoke", "mini"])
 def test_last_of_the_epochs_is_the_end_of_the_training(profile: Profile) -> None:
     *earlier, last = EXPERIMENTS["epochs"].cells(profile, Path("data"))

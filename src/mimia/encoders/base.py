@@ -194,13 +194,22 @@ class Reconstructor(nn.Module):
         """Training loss: the mean of the distances; a scalar."""
         return self.distances(images, masks).mean()
 
+    def in_pixels(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Bring predictions of pixels to data-set-normalised ones: (B, K, L, p*p*C).
+
+        Args:
+            predictions: In the model's target space, which is one of pixels, (B, K, L, p*p*C).
+            images: Raw pixels.
+        """
+        if self.spec.target_space != "patch-normalised":
+            return predictions
+        # A prediction has no mean and variance of its own: it gets the true ones of its patch.
+        mean, spread = patch_statistics(patchify(self.spec.normalise(images), self.spec.patch_size))
+        return predictions * spread.unsqueeze(1) + mean.unsqueeze(1)
+
     def pictures(self, images: Tensor, masks: Tensor) -> Tensor:
         """Reconstruct whole images as raw pixels, where [0, 1] is what can be shown: (B, K, C, H, W)."""
         spec = self.spec
-        patches = self.reconstruct(images, masks)
-        if spec.target_space == "patch-normalised":
-            # A prediction has no mean and variance of its own: it is shown with the true ones of its patch.
-            mean, spread = patch_statistics(patchify(spec.normalise(images), spec.patch_size))
-            patches = patches * spread.unsqueeze(1) + mean.unsqueeze(1)
+        patches = self.in_pixels(self.reconstruct(images, masks), images)
         pixels = unpatchify(patches.flatten(0, 1), spec.patch_size, spec.channels)
         return spec.denormalise(pixels).view(*masks.shape[:2], *pixels.shape[1:])

@@ -8,6 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from mimia.config import Distance, Patches
 from mimia.experiments.grid import Cell, Place, Profile, merged
 from mimia.recipes import RECIPES
 
@@ -43,6 +44,11 @@ _SIZES: dict[Profile, tuple[str, ...]] = {"smoke": ("nano", "micro"), "mini": ("
 _EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 200, 300, 400)}  # the last: all
 _TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
 _MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
+_DISTANCES: dict[Profile, tuple[Distance, ...]] = {
+    "smoke": ("mse", "ssim"),
+    "mini": ("mse", "mae", "patch-normalised", "ssim"),  # the training loss of these models is the first
+}
+_PATCHES: dict[Profile, tuple[Patches, ...]] = {"smoke": ("masked",), "mini": ("masked", "visible", "all")}
 _AUGMENTATIONS: dict[Profile, tuple[str, ...]] = {"smoke": ("none", "flip"), "mini": ("none", "flip", "crop")}
 _PROBES: dict[Profile, int] = {"smoke": 400, "mini": 4000}
 _THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
@@ -128,6 +134,21 @@ def training_set(profile: Profile, data: Path) -> Sequence[Cell]:
 def masks(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give growing numbers of masks under which an image is asked about."""
     return _along(profile, data, "masks", {count: {"signals": {"draws": count}} for count in _MASKS[profile]})
+
+
+def distance(profile: Profile, data: Path) -> Sequence[Cell]:
+    """Give each distance between image and reconstruction, over the patches that were masked, the others, and all."""
+    source = next(iter(_DATA[profile]))
+    return [
+        _cell(
+            profile,
+            {"distance": measure, "patches": patches},
+            _of(profile, data, source),
+            {"signals": {"distance": measure, "patches": patches}},
+            _CALIBRATED,
+        )
+        for measure, patches in product(_DISTANCES[profile], _PATCHES[profile])
+    ]
 
 
 def other_architecture(profile: Profile, data: Path) -> Sequence[Cell]:

@@ -54,6 +54,9 @@ EXPERIMENTS: dict[str, Experiment] = {
     "epochs": Experiment("Do models leak more the longer they are trained?", paper.epochs, curve_pages),
     "train-size": Experiment("Do smaller training sets leak more?", paper.training_set, curve_pages),
     "masks": Experiment("How many masks does an attack need?", paper.masks, curve_pages),
+    "distance": Experiment(
+        "Which distance between image and reconstruction, over which patches, leaks most?", paper.distance, matrix_pages
+    ),
     "architecture-mismatch": Experiment(
         "What if the shadows are of another size than the target?", paper.other_architecture, curve_pages
     ),

@@ -13,9 +13,12 @@ from torch import Tensor
 
 from mimia.arrays import Bools, Floats, Ids, Pixels
 from mimia.compute import accelerator
+from mimia.config import Patches
+from mimia.encoders.patches import patchify
 from mimia.images.augment import augment
 from mimia.seeds import torch_generator
 from mimia.signals.kinds import Asking, Kind, Subject
+from mimia.signals.measures import MEASURES, Measure
 
 _OTHER_RATIOS = (0.5, 0.9)
 _SHIFTS = ((0, 2), (2, 0), (-1, -2))  # pixels down and across
@@ -23,7 +26,10 @@ _LOG_FLOOR = 1e-4  # added to a patch's error before its logarithm: a patch of o
 
 
 class Distances(Kind):
-    """The training loss of an image under masks drawn as in training: one number a mask."""
+    """The distance of an image from its reconstruction under masks drawn as in training: one number a mask.
+
+    By default it is the training loss.
+    """
 
     access = "encoder"
     summary = "reconstruction error under masks as in training"
@@ -34,15 +40,23 @@ class Distances(Kind):
         return asking.settings.draws
 
     def question(self, asking: Asking) -> Mapping[str, Any]:
-        """Number, seed and shape of the masks."""
-        return asking.masking | {"draws": asking.settings.draws}
+        """Number, seed and shape of the masks; the distance and its patches, if not those of training."""
+        other = asking.settings.model_dump(include={"distance", "patches"}, exclude_defaults=True)
+        return asking.masking | {"draws": asking.settings.draws} | other
 
     def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
-        """Give the distance under each mask, in the model's target space: (B, draws)."""
+        """Give the mean distance of the chosen patches under each mask: (B, draws).
+
+        That of training is in the model's target space, any other as `MEASURES` has it.
+        """
         masks = asking.spec.scoring_masks(ids, asking.settings.draws, asking.settings.seed)
-        hidden = subject.tensor(masks)
-        errors = _patch_errors(subject, subject.tensor(pixels), hidden, asking)
-        distances: Floats = ((errors * hidden).sum(dim=-1) / hidden.sum(dim=-1)).cpu().numpy()
+        images, hidden = subject.tensor(pixels), subject.tensor(masks)
+        chosen = _chosen(hidden, asking.settings.patches)
+        if asking.settings.distance == "training":
+            errors = _patch_errors(subject, images, hidden, asking)
+        else:
+            errors = _measured(MEASURES[asking.settings.distance], subject, images, hidden, chosen, asking)
+        distances: Floats = ((errors * chosen).sum(dim=-1) / chosen.sum(dim=-1)).cpu().numpy()
         return distances
 
 
@@ -135,3 +149,32 @@ def _patch_errors(subject: Subject, images: Tensor, masks: Tensor, asking: Askin
     with torch.inference_mode(), accelerator(asking.compute).autocast():
         predictions = subject.model.reconstruct(images, masks)
         return subject.model.patch_errors(predictions, images).float().view(shape)
+
+
+def _measured(
+    measure: Measure, subject: Subject, images: Tensor, masks: Tensor, chosen: Tensor, asking: Asking
+) -> Tensor:
+    """Measure each patch of images in which the chosen ones are as predicted, and the others as they are: (B, K, L).
+
+    So the structural similarity, whose windows reach beyond a patch, depends on the chosen predictions alone, as the
+    other distances do; what a model makes of visible patches, which no training asked for, does not mix with what it
+    makes of masked ones.
+    """
+    model = subject.model
+    with torch.inference_mode():
+        with accelerator(asking.compute).autocast():
+            predictions = model.reconstruct(images, masks)
+        patches = patchify(model.spec.normalise(images), model.spec.patch_size).unsqueeze(1)
+        composed = torch.where(chosen.unsqueeze(-1), model.in_pixels(predictions, images), patches)
+        return measure(model.spec, composed, images)
+
+
+def _chosen(masks: Tensor, patches: Patches) -> Tensor:
+    """Tell which patches count: (B, K, L)."""
+    match patches:
+        case "masked":
+            return masks
+        case "visible":
+            return ~masks
+        case "all":
+            return torch.ones_like(masks)
