@@ -38,9 +38,16 @@ class Recipe(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
     betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
-    gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    gradient_clip: float | None = Field(
+        None, gt=0, description="largest norm of the gradient; dp_clip stands for it with dp_epsilon"
+    )
     augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
     crop_area: tuple[float, float] = Field((0.2, 1.0), description="smallest and largest share of a random crop")
+    dp_epsilon: float | None = Field(
+        None, gt=0, description="differential privacy (DP-SGD): the ε that the whole training may spend on an image"
+    )
+    dp_delta: float = Field(1e-5, gt=0, lt=1, description="the δ of the differential privacy")
+    dp_clip: float = Field(1.0, gt=0, description="largest norm of an image's own gradient with differential privacy")
     seed: Seed = Field(0, description="seed of the target's training; shadows follow from it")
 
     @model_validator(mode="before")
@@ -66,6 +73,8 @@ class Recipe(BaseModel):
             raise ValueError(f"stop_epoch is {self.stop_epoch}, and there are {self.epochs} epochs: lower it")
         if self.family == "beit" and self.vocabulary is None:
             raise ValueError("a recipe of BEiT needs a vocabulary, such as 512")
+        if self.family == "beit" and self.dp_epsilon is not None:
+            raise ValueError("the tokenizer of a BEiT is made of its images without privacy: leave dp_epsilon out")
         return self
 
     @property
@@ -74,6 +83,8 @@ class Recipe(BaseModel):
         values = self.model_dump(mode="json", exclude={"preset", "seed"})
         if self.stop_epoch is None:
             del values["stop_epoch"]
+        if self.dp_epsilon is None:
+            values = {name: value for name, value in values.items() if not name.startswith("dp_")}
         return values
 
 

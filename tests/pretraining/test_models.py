@@ -41,6 +41,9 @@ OF_OTHERS: list[dict[str, Any]] = [  # settings that only go with others
     {"augmentation": "crop", "crop_area": (0.5, 1.0)},
     {"epochs": 3, "stop_epoch": 2},
     {"family": "simmim", "cell": 2},
+    {"dp_epsilon": 8.0},
+    {"dp_epsilon": 8.0, "dp_delta": 1e-6},
+    {"dp_epsilon": 8.0, "dp_clip": 0.1},
     {"preset": "beit-nano"},
     {"preset": "beit-nano", "vocabulary": 32},
 ]

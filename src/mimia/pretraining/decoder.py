@@ -131,7 +131,7 @@ def fitted_decoder(
     changed = {"mask_ratio": recipe.mask_ratio} | ({"target_space": "latents"} if latents else {})
     spec = encoder.spec.model_copy(update=changed)
     changes = settings.model_dump(include={"epochs", "batch_size", "base_learning_rate"})
-    recipe = recipe.model_copy(update={**changes, "stop_epoch": None})
+    recipe = recipe.model_copy(update={**changes, "stop_epoch": None, "dp_epsilon": None})
     key = {
         "how": "fitted",
         "encoder": encoder_id,
