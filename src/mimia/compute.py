@@ -53,5 +53,5 @@ def hardware(settings: ComputeSettings) -> dict[str, str | int]:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    packages = ("mimia", "torch", "numpy", "scikit-learn", "scipy", "accelerate", "pillow")
+    packages = ("mimia", "torch", "numpy", "scikit-learn", "scipy", "accelerate", "opacus", "pillow")
     return {"python": platform.python_version()} | {name: version(name) for name in packages}

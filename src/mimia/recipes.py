@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, 
 Augmentation = Literal["none", "flip", "crop"]
 Family = Literal["mae", "simmim", "swin", "beit"]
 SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
-_LATER = {"stop_epoch", "patience", "deduplicate", "cross_fits"}
+_LATER = {"stop_epoch", "patience", "deduplicate", "cross_fits", "dp_epsilon", "dp_delta", "dp_clip"}
 """Keys that an identity names only where they are set: older models, of which nobody set them, stay known."""
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
@@ -45,7 +45,9 @@ class Recipe(BaseModel):
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
     betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
-    gradient_clip: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    gradient_clip: float | None = Field(
+        None, gt=0, description="largest norm of the gradient; dp_clip stands for it with dp_epsilon"
+    )
     augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
     crop_area: tuple[float, float] = Field((0.2, 1.0), description="smallest and largest share of a random crop")
     deduplicate: bool = Field(False, description="train on one image alone of those that show the same picture")
@@ -54,6 +56,11 @@ class Recipe(BaseModel):
         description="pairs of models that are trained on halves of the images first; of each image, the model then "
         "learns what those that did not see it make of it",
     )
+    dp_epsilon: float | None = Field(
+        None, gt=0, description="differential privacy (DP-SGD): the ε that the whole training may spend on an image"
+    )
+    dp_delta: float = Field(1e-5, gt=0, lt=1, description="the δ of the differential privacy")
+    dp_clip: float = Field(1.0, gt=0, description="largest norm of an image's own gradient with differential privacy")
     seed: Seed = Field(0, description="seed of the target's training; shadows follow from it")
 
     @model_validator(mode="before")
@@ -83,6 +90,13 @@ class Recipe(BaseModel):
             raise ValueError("cross_fits takes models that predict pixels, and a BEiT predicts tokens: leave it out")
         if self.family == "beit" and self.vocabulary is None:
             raise ValueError("a recipe of BEiT needs a vocabulary, such as 512")
+        if self.family == "beit" and self.dp_epsilon is not None:
+            raise ValueError("the tokenizer of a BEiT is made of its images without privacy: leave dp_epsilon out")
+        if self.dp_epsilon is not None and (self.cross_fits or self.deduplicate):
+            raise ValueError(
+                "dp_epsilon bounds what an image does through its own gradients, and cross_fits and deduplicate let it "
+                "do more: leave these out"
+            )
         return self
 
     @property

@@ -131,4 +131,5 @@ def _describe(name: str, checkpoint: Path | None, identity: str) -> Model:
         losses=training.losses,
         seconds=training.seconds,
         hardware=training.hardware,
+        privacy=training.privacy,
     )

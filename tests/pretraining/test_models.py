@@ -43,6 +43,9 @@ OF_OTHERS: list[dict[str, Any]] = [  # settings that only go with others
     {"epochs": 3, "stop_epoch": 2},
     {"epochs": 4, "patience": 1},
     {"family": "simmim", "cell": 2},
+    {"dp_epsilon": 8.0},
+    {"dp_epsilon": 8.0, "dp_delta": 1e-6},
+    {"dp_epsilon": 8.0, "dp_clip": 0.1},
     {"preset": "beit-nano"},
     {"preset": "beit-nano", "vocabulary": 32},
 ]
@@ -129,7 +132,7 @@ def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store) ->
 
 
 def test_keys_that_came_later_do_not_change_the_name_of_what_does_not_use_them() -> None:
-    later = {"stop_epoch", "patience", "deduplicate", "cross_fits"}
+    later = {"stop_epoch", "patience", "deduplicate", "cross_fits", "dp_epsilon", "dp_delta", "dp_clip"}
     assert make_recipe().identity.keys() == set(Recipe.model_fields) - {"preset", "seed"} - later
     used = make_recipe(patience=3, deduplicate=True)
     assert used.identity == make_recipe().identity | {"patience": 3, "deduplicate": True}
@@ -148,6 +151,19 @@ def test_one_image_alone_is_trained_on_of_those_that_show_the_same_picture(
     training = native.load_training(paths[1])
     assert training is not None
     assert training.images == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stop_epoch": 1, "patience": 1}, "both end a training"),
+        ({"dp_epsilon": 8.0, "cross_fits": 1}, "dp_epsilon bounds what an image does through its own gradients"),
+        ({"dp_epsilon": 8.0, "deduplicate": True}, "dp_epsilon bounds what an image does through its own gradients"),
+    ],
+)
+def test_defences_that_do_not_go_together_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make_recipe(**changes)
 
 
 def test_statistics_of_the_pixels_are_part_of_the_name(digits: ImageSet, store: Store) -> None:

@@ -17,6 +17,7 @@ from mimia.compute import hardware, versions
 from mimia.config import ComputeSettings, Settings, read_settings
 from mimia.config_file import to_toml
 from mimia.encoders.base import ModelSpec
+from mimia.encoders.checkpoints.native import Privacy
 from mimia.encoders.mae import SIZES, Mae
 from mimia.evaluation.blind import BlindGuess
 from mimia.evaluation.comparison import compare
@@ -55,6 +56,7 @@ SPEC = ModelSpec(
     mean=(0.3,),
     std=(0.37,),
 )
+PRIVACY = Privacy(epsilon=3.25, delta=1e-6, noise_multiplier=1.375, clip=0.5, sample_rate=0.125, steps=12_345)
 GENERATOR_SEED = 7
 MISPLACED_LABELS = """() => [...document.querySelectorAll("svg")].flatMap(svg => {
     const frame = svg.getBoundingClientRect();
@@ -110,7 +112,7 @@ def run(settings: Settings, digits: ImageSet) -> Run:
         settings_toml=to_toml(settings),
         assumed=("pixel statistics are ImageNet's", "the heads are those of a released size"),
         models=(
-            Model(name="target", id=64 * "0"),
+            Model(name="target", id=64 * "0", privacy=PRIVACY),
             *(
                 Model(
                     name=f"shadow {number}",

@@ -172,6 +172,15 @@ def test_page_tells_the_verdict_the_settings_the_versions_and_what_was_left_out(
     assert [each for each in expected if squeezed(each) not in text] == []
 
 
+def test_page_of_an_audit_tells_what_the_training_of_the_target_guarantees(audit_report: AuditReport) -> None:
+    privacy = "ε = 3.25 at δ = 1e-06, by noise of 1.375 clips of 0.5 in 12,345 steps, each with a share of 0.125"
+    assert squeezed(privacy) in Parsed(render(audit_report)).text
+    target, *shadows = audit_report.run.models
+    models = (target.model_copy(update={"privacy": None}), *shadows)
+    without = audit_report.model_copy(update={"run": audit_report.run.model_copy(update={"models": models})})
+    assert "trained with DP-SGD" not in Parsed(render(without)).text
+
+
 def test_page_of_an_audit_tells_each_figure_of_each_attack_or_why_there_is_none(audit_report: AuditReport) -> None:
     text = Parsed(render(audit_report)).text
     for each in audit_report.evaluations:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mimia.encoders.base import Reconstructor
+from mimia.encoders.per_image import norms, per_image_gradients
 from mimia.images.imageset import ImageSet
-from mimia.signals.gradients import Gradients, gradient_norms
+from mimia.signals.gradients import Gradients
 from mimia.signals.kinds import Asking, Subject
 
 Ask = Callable[..., tuple[Subject, Asking, ImageSet]]
@@ -23,6 +24,10 @@ def slow_norm(model: Reconstructor, image: Tensor, masks: Tensor) -> float:
     trained = [value for value in model.parameters() if value.requires_grad]
     gradients = torch.autograd.grad(model.distances(image[None], masks[None]).mean(), trained, materialize_grads=True)
     return math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+
+
+def gradient_norms(model: Reconstructor, images: Tensor, masks: Tensor, *held: int) -> Tensor:
+    return torch.cat([norms(gradients) for _, gradients in per_image_gradients(model, images, masks, *held)])
 
 
 @every_family

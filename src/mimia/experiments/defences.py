@@ -71,6 +71,7 @@ def defences(epochs: int, weight_decay: float) -> dict[str, Tree]:
         "crops": {"augmentation": "crop"},
         f"weight decay {_HEAVIER * weight_decay:g}": {"weight_decay": _HEAVIER * weight_decay},
         "duplicates removed": {"deduplicate": True},
+        f"DP-SGD, ε = {_EPSILON}": {"dp_epsilon": _EPSILON},
         "cross-fitting": {"cross_fits": 1},
         "cross-fitting, two pairs": {"cross_fits": 2},
     }

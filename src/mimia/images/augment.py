@@ -16,7 +16,7 @@ def augment(
     """Augment a batch as MAE and SimMIM do in pre-training.
 
     Args:
-        images: Raw pixels, uint8, (B, C, H, W).
+        images: Raw pixels, uint8, (B, C, H, W); B may be 0.
         kind: ``none``; ``flip``: mirrored with probability ½; ``crop``: a random resized crop (bicubic) and
             the flip.
         generator: On the device of the images.
@@ -25,7 +25,7 @@ def augment(
     Returns:
         Raw pixels, (B, C, H, W): uint8, or float in [0, 1] if cropped.
     """
-    if kind == "none":
+    if kind == "none" or len(images) == 0:  # torch makes no grid for none
         return images
     mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     if kind == "flip":

@@ -19,12 +19,13 @@ from mimia.compute import accelerator, hardware, versions
 from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
 from mimia.encoders.checkpoints import native
-from mimia.encoders.checkpoints.native import Training
+from mimia.encoders.checkpoints.native import Privacy, Training
 from mimia.errors import MimiaError
 from mimia.images.augment import augment
 from mimia.images.imageset import ImageSet
 from mimia.pretraining.cross_fitting import Teachers
 from mimia.pretraining.early_stopping import EarlyStopping
+from mimia.pretraining.private import noisy_backward, privacy_of, taking_part
 from mimia.pretraining.schedule import learning_rate, make_optimizer
 from mimia.progress import progress
 from mimia.recipes import Recipe
@@ -63,7 +64,7 @@ def train(
         validation: By whose loss it is stopped, if the recipe says so.
 
     Raises:
-        MimiaError: The loss is not finite any more.
+        MimiaError: The loss is not finite any more, or the images cannot have the privacy that the recipe asks for.
     """
     device = accelerator(compute).device
     model.to(device)
@@ -72,6 +73,7 @@ def train(
     batch_size = len(images) // epoch_steps  # equal batches: fewer images are left out than an epoch has steps
     steps = recipe.epochs * epoch_steps
     last = (recipe.stop_epoch or recipe.epochs) * epoch_steps
+    privacy = privacy_of(recipe, compute, len(images), batch_size, steps, last)
     fetch = _fetcher(images, device)
     state_file = work / STATE
     step, losses, seconds = 0, [], 0.0
@@ -107,10 +109,14 @@ def train(
     with progress(description, last, step) as advance:
         while step < last:
             epoch, batch = divmod(step, epoch_steps)
-            rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, batch_size, recipe)
-            loss = _step(model, optimizer, fetch(rows), rows, recipe, seed, step, compute, teachers)
+            if privacy is None:
+                rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
+                loss = _step(model, optimizer, fetch(rows), rows, recipe, seed, step, compute, teachers)
+            else:
+                rows = taking_part(len(images), privacy.sample_rate, seed, step)
+                loss = _private_step(model, optimizer, fetch(rows), recipe, seed, step, privacy, batch_size)
             epoch_loss += loss
             step += 1
             if batch == epoch_steps - 1:
@@ -131,16 +137,18 @@ def train(
         save_state()
     if stopping is not None:
         stopping.restore(model)
+        privacy = privacy_of(recipe, compute, len(images), batch_size, steps, step)
     training = Training(
         recipe=recipe,
         seed=seed,
         images=len(images),
         images_fingerprint=images.fingerprint,
-        losses=tuple(losses),
+        losses=tuple(losses) if privacy is None else (),
         kept_epoch=None if stopping is None else stopping.best_epoch,
         seconds=seconds + time.monotonic() - started,
         hardware=hardware(compute),
         versions=versions(),
+        privacy=privacy,
     )
     model.eval()
     return training
@@ -218,6 +226,25 @@ def _step(
         torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
     optimizer.step()
     return loss.detach()
+
+
+def _private_step(
+    model: Reconstructor,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    recipe: Recipe,
+    seed: int,
+    step: int,
+    privacy: Privacy,
+    batch_size: int,
+) -> Tensor:
+    generator = torch_generator(images.device, seed, "step", step)
+    noise = torch_generator(images.device, seed, "noise", step)
+    masks = model.spec.training_masks(len(images), generator)
+    augmented = augment(images, recipe.augmentation, generator, recipe.crop_area)
+    loss = noisy_backward(model, augmented, masks, privacy, batch_size, noise)
+    optimizer.step()
+    return loss
 
 
 def _order(count: int, seed: int, epoch: int) -> Indices:

@@ -35,6 +35,7 @@ _OF_FAMILY: dict[Family, tuple[MaskKind, TargetSpace]] = {
     "swin": ("cell", "normalised"),
     "beit": ("blockwise", "tokens"),
 }
+_PRIVATE_MEAN, _PRIVATE_STD = 0.5, 0.25  # of any images: statistics of the training images are not private
 _LOOP = 2  # raised when a change of `loop` makes other weights of the same settings
 
 
@@ -252,13 +253,18 @@ def given_tokenizer(settings: Settings, spec: ModelSpec) -> Tokenizer | None:
 
 
 def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
-    """Give what a recipe makes of some images; the pixel statistics are those of the images.
+    """Give what a recipe makes of some images.
+
+    The pixel statistics are those of the images, or fixed ones with differential privacy, which they would break.
 
     Raises:
         MimiaError: The patches do not fit the images.
     """
     _, channels, size, _ = images.pixels.shape
-    mean, std = pixel_statistics(images)
+    if recipe.dp_epsilon is None:
+        mean, std = pixel_statistics(images)
+    else:
+        mean, std = (_PRIVATE_MEAN,) * channels, (_PRIVATE_STD,) * channels
     masking, target_space = _OF_FAMILY[recipe.family]
     return _valid(
         image_size=size,

@@ -112,8 +112,10 @@ def tradeoff_figure(points: Mapping[str, tuple[Estimate, Estimate]], x: str, y: 
             color=colour,
             marker=marker,
             markersize=6,
-            elinewidth=0.8,
+            ecolor=(colour, 0.4),
+            elinewidth=1,
             linewidth=0,
+            clip_on=False,  # a leak of nothing lies on the border
             label=name,
         )
     axes.set_ylim(bottom=0)

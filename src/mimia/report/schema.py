@@ -4,6 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from mimia.encoders.checkpoints.native import Privacy
 from mimia.evaluation.comparison import Comparison
 from mimia.evaluation.epsilon import EpsilonBound
 from mimia.evaluation.evaluate import Evaluation
@@ -29,6 +30,7 @@ class Model(_Frozen):
         losses: Mean training loss of each epoch, where known.
         seconds: Time that its training took.
         hardware: What it was trained on.
+        privacy: What its training guarantees, if it was one with differential privacy.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Model(_Frozen):
     losses: tuple[float, ...] = ()
     seconds: float | None = None
     hardware: dict[str, str | int] = {}
+    privacy: Privacy | None = None
 
 
 class Histogram(_Frozen):

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import resource
 from collections.abc import Callable
 from pathlib import Path
@@ -77,6 +78,15 @@ def test_checkpoint_without_its_training_can_be_opened(checkpoint: Path) -> None
     (checkpoint / "training.json").unlink()
     assert native.load_training(checkpoint) is None
     assert native.load(checkpoint).spec == SPEC
+
+
+def test_record_of_a_training_from_before_there_was_privacy_can_be_read(checkpoint: Path) -> None:
+    record = json.loads((checkpoint / "training.json").read_text())
+    assert record.pop("privacy") is None
+    for key in ("dp_epsilon", "dp_delta", "dp_clip"):
+        del record["recipe"][key]
+    (checkpoint / "training.json").write_text(json.dumps(record))
+    assert native.load_training(checkpoint) == TRAINING
 
 
 def truncate(directory: Path) -> None:

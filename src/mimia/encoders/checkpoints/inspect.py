@@ -3,6 +3,7 @@
 from typing import Any
 
 from mimia.encoders.base import ModelSpec, Reconstructor, TargetSpace
+from mimia.encoders.checkpoints import native
 from mimia.encoders.checkpoints.official_mae import WHERE_IS_THE_DECODER
 from mimia.encoders.checkpoints.opening import Opened
 from mimia.masking import MaskKind
@@ -40,6 +41,9 @@ def describe(opened: Opened) -> list[tuple[str, str]]:
         ("access", "decoder: all of the model" if model.has_decoder else "encoder: all but a decoder"),
         ("id", opened.id),
     ]
+    training = None if opened.own is None else native.load_training(opened.own)
+    if training is not None and training.privacy is not None:
+        rows.append(("privacy", f"trained with DP-SGD: {training.privacy}"))
     return rows + [("assumed", sentence) for sentence in opened.assumed]
 
 

@@ -36,6 +36,34 @@ class Config(BaseModel):
     architecture: Architecture
 
 
+class Privacy(BaseModel):
+    """What a training with DP-SGD guarantees (Abadi et al., arXiv 1607.00133).
+
+    Attributes:
+        epsilon: What the steps that were taken spent, by the accountant.
+        delta: At which δ.
+        noise_multiplier: Standard deviation of the noise on the summed gradients, in units of the clip.
+        clip: Norm of an image's gradient at most.
+        sample_rate: Probability that an image takes part in a step.
+        steps: Steps that were taken.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: float
+    delta: float
+    noise_multiplier: float
+    clip: float
+    sample_rate: float
+    steps: int
+
+    def __str__(self) -> str:
+        return (
+            f"ε = {self.epsilon:.2f} at δ = {self.delta:g}, by noise of {self.noise_multiplier:.4g} clips of "
+            f"{self.clip:g} in {self.steps:,} steps, each with a share of {self.sample_rate:.4g} of the images"
+        )
+
+
 class Training(BaseModel):
     """How a model came about; content of ``training.json``.
 
@@ -44,11 +72,12 @@ class Training(BaseModel):
         seed: Seed of this model; initial weights, order, masks and augmentation follow from it.
         images: Number of training images.
         images_fingerprint: Name of exactly these images in their order.
-        losses: Mean training loss of each epoch.
+        losses: Mean training loss of each epoch; none of a training with differential privacy, as they are not private.
         kept_epoch: Whose weights these are, if the training was stopped early.
         seconds: Time that it took, without interruptions.
         hardware: What it ran on.
         versions: Versions of the packages.
+        privacy: What it guarantees, if it was trained with differential privacy.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +91,7 @@ class Training(BaseModel):
     seconds: float
     hardware: dict[str, str | int]
     versions: dict[str, str]
+    privacy: Privacy | None = None
 
 
 def save(directory: Path, model: Reconstructor, training: Training | None = None) -> None:
