@@ -24,8 +24,8 @@ _BASE: dict[Profile, Tree] = {
         "evaluation": {"fewest_false_positives": 1},
     },
     "mini": {
-        "recipe": {"preset": "mae-micro", "epochs": 400},
-        "split": {"n_members": 300, "n_nonmembers": 2000, "n_holdout": 300, "n_probe": 4000, "n_validation": 300},
+        "recipe": {"preset": "mae-micro", "epochs": 300},
+        "split": {"n_members": 200, "n_nonmembers": 2000, "n_holdout": 200, "n_probe": 4000, "n_validation": 200},
         "evaluation": {"fewest_false_positives": 2},  # 0.1 % of 2,000
     },
 }

@@ -35,13 +35,13 @@ _COMMON: dict[Profile, Tree] = {
         "signals": {"draws": 2},
     },
     "mini": {
-        "recipe": {"epochs": 400},
-        "split": {"n_members": 300, "n_nonmembers": 2000, "n_holdout": 300},
+        "recipe": {"epochs": 300},
+        "split": {"n_members": 200, "n_nonmembers": 1000, "n_holdout": 200},
     },
 }
 _MASK_RATIOS: dict[Profile, tuple[float, ...]] = {"smoke": (0.5, 0.75), "mini": (0.25, 0.4, 0.55, 0.75, 0.9)}
 _SIZES: dict[Profile, tuple[str, ...]] = {"smoke": ("nano", "micro"), "mini": ("nano", "micro", "tiny", "small")}
-_EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 200, 300, 400)}  # the last: all
+_EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 150, 200, 300)}  # the last: all
 _TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
 _MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
 _DISTANCES: dict[Profile, tuple[Distance, ...]] = {
@@ -102,8 +102,7 @@ def other_data(profile: Profile, data: Path) -> Sequence[Cell]:
 
 def other_mask_ratio(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give each mask ratio of the target with each mask ratio of the shadows (figure 5)."""
-    source = "TinyImageNet" if profile == "mini" else next(iter(_DATA[profile]))
-    return _crossed(profile, data, source, "mask_ratio", _MASK_RATIOS[profile])
+    return _crossed(profile, data, _of_figure_5(profile), "mask_ratio", _MASK_RATIOS[profile])
 
 
 def complexity(profile: Profile, data: Path) -> Sequence[Cell]:
@@ -112,10 +111,9 @@ def complexity(profile: Profile, data: Path) -> Sequence[Cell]:
 
 
 def mask_ratio(profile: Profile, data: Path) -> Sequence[Cell]:
-    """Give targets, and shadows like them, of growing mask ratios."""
-    return _along(
-        profile, data, "mask ratio", {ratio: {"recipe": {"mask_ratio": ratio}} for ratio in _MASK_RATIOS[profile]}
-    )
+    """Give targets, and shadows like them, of growing mask ratios: those of figure 5."""
+    ratios = {ratio: {"recipe": {"mask_ratio": ratio}} for ratio in _MASK_RATIOS[profile]}
+    return _along(profile, data, "mask ratio", ratios, _of_figure_5(profile))
 
 
 def epochs(profile: Profile, data: Path) -> Sequence[Cell]:
@@ -176,8 +174,14 @@ def _crossed(profile: Profile, data: Path, source: str, key: str, values: Sequen
     ]
 
 
-def _along(profile: Profile, data: Path, axis: str, values: dict[Any, Tree]) -> Sequence[Cell]:
-    source = next(iter(_DATA[profile]))
+def _of_figure_5(profile: Profile) -> str:
+    return "TinyImageNet" if profile == "mini" else next(iter(_DATA[profile]))
+
+
+def _along(
+    profile: Profile, data: Path, axis: str, values: dict[Any, Tree], source: str | None = None
+) -> Sequence[Cell]:
+    source = source or next(iter(_DATA[profile]))
     return [
         _cell(profile, {axis: value}, _of(profile, data, source), tree, _STRONGEST) for value, tree in values.items()
     ]
