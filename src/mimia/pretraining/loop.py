@@ -97,7 +97,7 @@ def train(
             rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(step, steps, batch_size, recipe)
-            loss = _step(model, optimizer, fetch(rows), recipe, seed, step, compute)
+            loss = training_step(model, optimizer, fetch(rows), recipe, seed, step, compute)
             epoch_loss += loss
             step += 1
             if batch == epoch_steps - 1:
@@ -173,7 +173,7 @@ def go_on_from(stopped: Path, work: Path) -> None:
             shutil.copyfile(stopped / STATE, path)
 
 
-def _step(
+def training_step(
     model: Reconstructor,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
@@ -182,6 +182,7 @@ def _step(
     step: int,
     compute: ComputeSettings,
 ) -> Tensor:
+    """Move the weights once: raw pixels on the model's device, uint8, (B, C, H, W) -> the loss before, a scalar."""
     generator = torch_generator(images.device, seed, "step", step)
     masks = model.spec.training_masks(len(images), generator)
     with accelerator(compute).autocast():
