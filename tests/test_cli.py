@@ -236,24 +236,33 @@ def test_reproduction_writes_results_and_pages(place: Path, mimia: Run) -> None:
     line = "reproduce attacks --profile smoke --only digits-masks-1 --store store --device cpu --threads 1"
     code, out, err = mimia(f"{line} --pages pages")
     assert (code, err) == (0, "")
-    assert out.splitlines() == ["1/1 digits-masks-1", "pages/masks.svg"]
+    assert out.splitlines() == ["1/1 attacks digits-masks-1", "pages/masks.svg"]
     assert (place / "results" / "smoke" / "attacks" / "digits-masks-1.json").is_file()
-    assert mimia(line) == (0, "1/1 digits-masks-1: there\n", "")
+    assert mimia(line) == (0, "1/1 attacks digits-masks-1: there\n", "")
 
 
-def test_experiments_are_listed_with_the_number_of_their_audits(mimia: Run) -> None:
-    code, out, _ = mimia("reproduce --list --profile smoke")
-    assert code == 0
-    assert re.search(r"^figure-5 +4 audits +What if the shadows' mask ratio", out, re.MULTILINE)
-    assert len(out.splitlines()) == len(EXPERIMENTS)
+def test_experiments_are_listed_with_their_trainings_and_time(mimia: Run) -> None:
+    line = "reproduce --list --profile smoke --store store --device cpu --threads 1 --results unused"
+    code, out, err = mimia(line)
+    assert (code, err) == (0, "")
+    for name in EXPERIMENTS:
+        assert re.search(rf"^ {name} +\d+ +0 +\d+ +about \d+ min", out, re.MULTILINE), name
+    # 2 × 2 audits: the target and its two shadows at each of two ratios
+    assert re.search(r"^ figure-5 +4 +0 +6 ", out, re.MULTILINE)
+    assert mimia(line)[1] == out  # the speeds that were measured are kept
 
 
-def test_reproduction_without_its_data_says_so_of_each_audit(mimia: Run) -> None:
-    code, out, err = mimia("reproduce attacks --only weak --data empty --results none --store store")
-    assert (code, err) == (1, "")
-    failures = re.findall(r"^(weak-\S+) failed: (empty/cifar10\.parquet does not exist.*\.)$", out, re.MULTILINE)
-    assert [name for name, _ in failures] == re.findall(r"^\d+/\d+ (\S+)$", out, re.MULTILINE)
-    assert len(failures) > 2
+def test_reproduction_without_its_data_says_so_of_each_audit_and_goes_on(place: Path, mimia: Run) -> None:
+    code, out, err = mimia("reproduce --all --data empty --results unused --store store --pages unused")
+    assert code == 1
+    begun = re.findall(r"^\d+/\d+ (\S+ \S+)$", out, re.MULTILINE)
+    failures = re.findall(r"^(.+) failed: (empty/\w+\.parquet does not exist.*\.)$", out, re.MULTILINE)
+    assert [name for name, _ in failures] == begun
+    assert {name.split()[0] for name in begun} == {*EXPERIMENTS}
+    first, *others = err.splitlines()
+    assert first == f"{len(begun)} failed:"
+    assert others == [f"  {name}: {reason}" for name, reason in failures]
+    assert "epochs" in {path.name for path in (place / "unused").iterdir()}
 
 
 def test_export_opens_in_transformers(place: Path, mimia: Run, checkpoint: str) -> None:
@@ -355,7 +364,7 @@ def test_bad_input_ends_with_one_sentence(mimia: Run, checkpoint: str, line: str
         ("reproduce attacks --all", "Name one experiment of those that `mimia reproduce --list` shows, or pass --all"),
         ("reproduce figure-0", "no experiment 'figure-0': choose from attacks"),
         ("reproduce attacks --profile huge", "no profile 'huge': choose from smoke, mini"),
-        ("reproduce attacks --profile smoke --only none", "'attacks' has no cell whose name begins with 'none'"),
+        ("reproduce attacks --profile smoke --only none", "No audit of attacks has a name that begins with 'none'"),
         ("reproduce attacks --results file", "file cannot be written .*: name another"),
         ("report text", r"There is no report\.json in text: pass the directory of a run"),
         ("init file/mimia.toml", "file cannot be written .*: name another"),

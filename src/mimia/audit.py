@@ -54,7 +54,7 @@ def audit(settings: Settings) -> AuditResult:
     Raises:
         MimiaError: The settings, the images or the checkpoint do not allow an audit.
     """
-    bench = prepare(settings, list(_sources(settings).values()))
+    bench = prepare(settings, list(sources_of(settings).values()))
     split = split_for_audit(
         bench.images.ids,
         _sides(settings, bench.loaded),
@@ -95,7 +95,7 @@ def audit(settings: Settings) -> AuditResult:
             values[of_members], values[~of_members], Fixed(deciding.threshold), confidence=confidence
         ),
         one_run=one_run_bound(values, of_members, confidence=confidence) if canaries else None,
-        drawn_at_random=canaries or (settings.target is None and "source" in _sources(settings)),
+        drawn_at_random=canaries or (settings.target is None and "source" in sources_of(settings)),
         utility=downstream_use(bench, measured, split),
         run=record_run(
             bench,
@@ -111,11 +111,15 @@ def audit(settings: Settings) -> AuditResult:
     return AuditResult(report, _table(bench, split, judged, attacks, holdout))
 
 
-def _sources(settings: Settings) -> dict[str, str]:
-    """Give the source of each side that has one of its own, or the one for all."""
+def sources_of(settings: Settings) -> dict[str, str]:
+    """Give the source of each side that has one of its own, or the one for all.
+
+    Raises:
+        MimiaError: A side has two sources, or none.
+    """
     data = settings.data
     if data.canaries is not None:
-        return _sources(settings.model_copy(update={"data": _sides_of_canaries(data, data.canaries)}))
+        return sources_of(settings.model_copy(update={"data": _sides_of_canaries(data, data.canaries)}))
     own = {"members": data.members, "nonmembers": data.nonmembers, "reference": data.reference}
     given = {side: source for side, source in own.items() if source is not None}
     if (settings.target or settings.embeddings) and "members" not in given:
@@ -150,7 +154,7 @@ def _sides_of_canaries(data: DataSettings, canaries: str) -> DataSettings:
 
 
 def _sides(settings: Settings, loaded: LoadedImages) -> dict[str, Indices]:
-    return {side: loaded.rows[source] for side, source in _sources(settings).items()}
+    return {side: loaded.rows[source] for side, source in sources_of(settings).items()}
 
 
 def _most_exposed_and_others(scores: Floats, members: Bools, nonmembers: Bools, seed: int) -> Indices:

@@ -1,7 +1,7 @@
 """The first step of an audit and an inference: from settings to what the run works with."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from mimia.attacks.base import Attack
@@ -62,13 +62,7 @@ class Bench:
     @property
     def wanted(self) -> Wanted:
         """What the run needs of its split."""
-        return Wanted(
-            shadows=self.settings.shadows.count,
-            online=self.settings.shadows.online if any(attack.needs.online for attack in self.attacks.values()) else 0,
-            decoders=self.decoder in ("fitted", "aligned"),
-            known=any(attack.needs.known for attack in self.attacks.values()),
-            validation=self.recipe.patience is not None,
-        )
+        return wanted_by(self.settings, self.attacks.values(), self.decoder, self.recipe)
 
     @property
     def recipe(self) -> Recipe:
@@ -76,6 +70,17 @@ class Bench:
         own = self.opened.own if self.opened is not None else None
         training = native.load_training(own) if own is not None else None
         return training.recipe if training is not None else self.settings.recipe
+
+
+def wanted_by(settings: Settings, attacks: Collection[Attack], decoder: DecoderSource, recipe: Recipe) -> Wanted:
+    """Say what a run of some attacks on a target of some recipe needs of its split."""
+    return Wanted(
+        shadows=settings.shadows.count,
+        online=settings.shadows.online if any(attack.needs.online for attack in attacks) else 0,
+        decoders=decoder in ("fitted", "aligned"),
+        known=any(attack.needs.known for attack in attacks),
+        validation=recipe.patience is not None,
+    )
 
 
 def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
@@ -89,13 +94,13 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
     store = Store(settings.store)
     wanted = settings.data.image_size
     if settings.embeddings is not None:
-        attacks, not_run = _attacks(settings, None)
+        attacks, not_run = attacks_of(settings, None)
         embedder = open_embedder(settings.embeddings)
         loaded = load_images(sources, store, wanted)
         return Bench(settings, store, loaded, None, embedder, "own", attacks, not_run, started)
     if settings.target is None:
         decoder = settings.decoder.source or "own"
-        attacks, not_run = _attacks(settings, decoder)
+        attacks, not_run = attacks_of(settings, decoder)
         loaded = load_images(sources, store, wanted)
         return Bench(settings, store, loaded, None, None, decoder, attacks, not_run, started)
     opened = open_checkpoint(settings.target, settings.checkpoint)
@@ -104,7 +109,7 @@ def prepare(settings: Settings, sources: Sequence[str]) -> Bench:
         raise MimiaError(
             f"{settings.target} has no decoder of its own: leave out decoder.source (--decoder), and one is fitted."
         )
-    attacks, not_run = _attacks(settings, decoder)
+    attacks, not_run = attacks_of(settings, decoder)
     _refuse_other_family(opened, settings)
     spec = opened.model.spec
     refuse_unmeasurable(spec, settings.signals.distance)
@@ -122,8 +127,12 @@ def _access(decoder: DecoderSource) -> AccessLevel:
     return "decoder" if decoder == "own" else "encoder"
 
 
-def _attacks(settings: Settings, decoder: DecoderSource | None) -> tuple[dict[str, Attack], dict[str, str]]:
-    """Select those that can be run with this decoder; None of a function to vectors."""
+def attacks_of(settings: Settings, decoder: DecoderSource | None) -> tuple[dict[str, Attack], dict[str, str]]:
+    """Select the attacks of a run with this decoder, and say why each other is left out; None of a function to vectors.
+
+    Raises:
+        MimiaError: An attack that is named cannot be run.
+    """
     access = "embeddings" if decoder is None else _access(decoder)
     offer = Offer(access, settings.shadows.count, settings.shadows.online, fitting=decoder == "fitted")
     return select(settings.attacks.names, offer)

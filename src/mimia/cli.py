@@ -249,19 +249,10 @@ def inspect(
 @app.command()
 def attacks() -> None:
     """List the attacks and the signals that they take: what each needs, and where it was published."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
     from mimia.attacks.selection import overview, signals_overview
 
     for rows in (overview(), signals_overview()):
-        table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
-        for place, column in enumerate(rows[0]):
-            table.add_column(column, no_wrap=place == 0, overflow="fold")  # names are typed: they stay in one piece
-        for row in rows:
-            table.add_row(*row.values())
-        Console().print(table)
+        _show(rows)
     typer.echo("No attack takes a label of an image, or the target's membership.")
 
 
@@ -280,26 +271,30 @@ def reproduce(
     store: StoreOption = None,
 ) -> None:
     """Reproduce an experiment: a grid of audits, of which those with a result are not run again."""
+    from mimia.experiments.plan import missing_data, overview
     from mimia.experiments.registry import EXPERIMENTS
-    from mimia.experiments.runner import render
-    from mimia.experiments.runner import reproduce as run_experiment
+    from mimia.experiments.runner import reproduce as run_experiments
 
     size = profile_of(profile)
+    common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads}}
+    common |= {"store": store} if store else {}
     if listed:
-        for name, each in EXPERIMENTS.items():
-            typer.echo(f"{name:<24}{len(each.cells(size, data)):>3} audits  {each.question}")
+        _show(overview(size, data, results, common))
+        for path in missing_data(size, data):
+            typer.echo(f"There is no {path}: audits that take it fail; name the folder of the data files with --data.")
         return
     if (experiment is None) != everything:
         raise MimiaError("Name one experiment of those that `mimia reproduce --list` shows, or pass --all.")
-    common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads}}
-    common |= {"store": store} if store else {}
-    failures: dict[str, str] = {}
-    for name in [experiment] if experiment is not None else EXPERIMENTS:
-        failures |= run_experiment(name, size, data, writable(results), common, typer.echo, only)
-        if pages is not None:
-            for path in render(name, size, results, writable(pages if experiment else pages / name)):
-                typer.echo(path)
+    names = [*EXPERIMENTS] if experiment is None else [experiment]
+    folders = None
+    if pages is not None:
+        folders = {name: writable(pages / name if everything else pages) for name in names}
+    # print, and not typer's echo, which writes past the bars into the middle of them
+    failures = run_experiments(names, size, data, writable(results), common, print, only, folders)
     if failures:
+        typer.echo(f"{len(failures)} failed:", err=True)
+        for name, reason in failures.items():
+            typer.echo(f"  {name}: {reason}", err=True)
         raise typer.Exit(1)
 
 
@@ -363,6 +358,20 @@ def doctor(store: StoreOption = None) -> None:
         typer.echo(f"{'ok' if check.good else '!!':<4}{check.name:<14}{check.finding}")
     if not healthy:
         raise typer.Exit(2)
+
+
+def _show(rows: list[dict[str, str]]) -> None:
+    """Print rows as a table, the keys as its head."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
+    for place, column in enumerate(rows[0]):
+        table.add_column(column, no_wrap=place == 0, overflow="fold")  # names are typed: they stay in one piece
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """The middle of an audit and an inference: from a split to models, signals and scores."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from mimia.encoders.embedders import Embedder
 
 UNTRAINED = "untrained model"
-_CONTROLS = 500  # images of a side that the untrained model is asked about
+CONTROLS = 500
+"""Images of a side that the untrained model is asked about."""
 _ORDINARY = 128  # images that a target of other people's has to reconstruct better than the mean colour does
 
 
@@ -181,7 +182,7 @@ def _ask(
     bench: Bench, asking: Asking, subjects: Sequence[Subject], split: Split, chosen: Bools, *, online: bool = False
 ) -> Evidence:
     """Ask a target and its references what the attacks of one sort need of chosen images and of known non-members."""
-    kinds, learning = _kinds(bench, online)
+    kinds, learning = kinds_of(bench.attacks.values(), online)
     membership = split.online if online else split.membership
     known = None
     if learning:
@@ -194,14 +195,14 @@ def _ask(
 
 def _ask_untrained(bench: Bench, asking: Asking, subject: Subject, split: Split, asked: Evidence) -> Untrained | None:
     """Ask a model without training the same about some images of each side, and about all known non-members."""
-    kinds, learning = _kinds(bench, online=False)
+    kinds, learning = kinds_of(bench.attacks.values(), online=False)
     if not kinds:
         return None
     generator = np.random.default_rng(bench.settings.evaluation.seed)
     sides: tuple[Role, Role] = ("candidate", "holdout") if split.of("candidate").any() else ("member", "nonmember")
     chosen = np.zeros(len(split.rows), dtype=bool)
     for side in sides:
-        chosen[generator.permutation(np.flatnonzero(split.of(side)))[:_CONTROLS]] = True
+        chosen[generator.permutation(np.flatnonzero(split.of(side)))[:CONTROLS]] = True
     known = None
     if learning:
         assert asked.known is not None
@@ -212,9 +213,9 @@ def _ask_untrained(bench: Bench, asking: Asking, subject: Subject, split: Split,
     return Untrained(Evidence(signals, asked.references.of_images(among), known), among)
 
 
-def _kinds(bench: Bench, online: bool) -> tuple[list[str], list[str]]:
+def kinds_of(attacks: Collection[Attack], online: bool) -> tuple[list[str], list[str]]:
     """Name the signals that the attacks of one sort need of all images, and of known non-members."""
-    needs = [attack.needs for attack in bench.attacks.values() if attack.needs.online == online]
+    needs = [attack.needs for attack in attacks if attack.needs.online == online]
     wanted = {kind for each in needs for kind in each.signals}
     return sorted(wanted), sorted({kind for each in needs if each.known for kind in each.signals})
 

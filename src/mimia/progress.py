@@ -38,3 +38,20 @@ def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[
     with Progress(*columns, console=console, disable=not sys.stderr) as bars:
         task = bars.add_task(description, total=total, completed=done)
         yield lambda steps: bars.advance(task, steps)
+
+
+@contextmanager
+def overall(total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show one bar above those of the work going on; the block gets a function that says how far all has come.
+
+    A log file gets none: who calls it prints lines of its own.
+
+    Args:
+        total: How many parts the work has.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=None), TimeElapsedColumn())
+    # What a block prints goes above the bars if it goes to the same terminal, and else where it is sent.
+    same = sys.stdout is not None and sys.stdout.isatty()
+    with Progress(*columns, console=console, disable=not console.is_terminal, redirect_stdout=same) as bars:
+        task = bars.add_task("", total=total)
+        yield lambda done, description: bars.update(task, completed=done, description=description)

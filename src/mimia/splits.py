@@ -148,7 +148,7 @@ def split_for_audit(ids: Ids, sides: Mapping[str, Indices], settings: SplitSetti
     if "source" in pools:
         n = len(pools["source"])
         members = settings.n_members or max(n // 9, 1)
-        shadow_size, holdout, known = _reference_sizes(settings, members, wanted)
+        shadow_size, holdout, known = reference_sizes(settings, members, wanted)
         decoder = _decoder_size(settings, n, wanted)
         nonmembers = settings.n_nonmembers or max(n - members - 2 * shadow_size - holdout - decoder - known, 1)
         drawn = _deal(pools["source"], members, 2 * shadow_size, holdout, nonmembers, decoder, known)
@@ -189,7 +189,7 @@ def split_for_inference(ids: Ids, sides: Mapping[str, Indices], settings: SplitS
     reference, validation_rows, probe_rows = _set_aside(generator.permutation(pools["reference"]), settings, wanted)
     decoder = _decoder_size(settings, len(reference), wanted)
     rest = len(reference) - decoder
-    _, holdout, known = _reference_sizes(settings, rest // 3, wanted)
+    _, holdout, known = reference_sizes(settings, rest // 3, wanted)
     shadow_size = settings.shadow_size or max((rest - holdout - known) // 2, 1)
     pool, held, decoder_rows, known_rows = _deal(reference, 2 * shadow_size, holdout, decoder, known)
     parts: dict[Role, Indices] = {
@@ -209,13 +209,13 @@ def _draw_from_sides(pools: Mapping[str, Indices], settings: SplitSettings, want
         pool = pools["reference"]
         decoder = _decoder_size(settings, len(pool), wanted)
         size = min(len(members), (len(pool) - decoder) // 3)
-        shadow_size, holdout, known = _reference_sizes(settings, size, wanted)
+        shadow_size, holdout, known = reference_sizes(settings, size, wanted)
         shadow, held, fitting, others = _deal(pool, 2 * shadow_size, holdout, decoder, known)
         nonmembers = settings.n_nonmembers or len(pools["nonmembers"])
         return [members, shadow, held, *_deal(pools["nonmembers"], nonmembers), fitting, others]
     n = len(pools["nonmembers"])
     decoder = _decoder_size(settings, n, wanted)
-    shadow_size, holdout, known = _reference_sizes(settings, min(len(members), (n - decoder) // 4), wanted)
+    shadow_size, holdout, known = reference_sizes(settings, min(len(members), (n - decoder) // 4), wanted)
     nonmembers = settings.n_nonmembers or max(n - decoder - known - 2 * shadow_size - holdout, 1)
     return [members, *_deal(pools["nonmembers"], 2 * shadow_size, holdout, nonmembers, decoder, known)]
 
@@ -238,7 +238,7 @@ def _decoder_size(settings: SplitSettings, images: int, wanted: Wanted) -> int:
     return settings.n_decoder or max(min(images // 3, _MOST_FOR_DECODERS), 1)
 
 
-def _reference_sizes(settings: SplitSettings, members: int, wanted: Wanted) -> tuple[int, int, int]:
+def reference_sizes(settings: SplitSettings, members: int, wanted: Wanted) -> tuple[int, int, int]:
     """Give the sizes of a shadow, of the holdout and of the known non-members, each one at least.
 
     By default a shadow has as many images as the target, and so has the holdout; where attacks learn from known

@@ -1,12 +1,16 @@
 """The grids of the paper: all are valid, and the smallest profile runs from declaration to tables and figures."""
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mimia.config import read_settings
-from mimia.experiments.grid import Profile
+from mimia.encoders.checkpoints import native
+from mimia.experiments.grid import Cell, Profile
+from mimia.experiments.plan import overview, trainings, work_of
 from mimia.experiments.registry import EXPERIMENTS
 from mimia.experiments.results import CellResult, read_result
 from mimia.experiments.runner import render, reproduce
@@ -17,17 +21,31 @@ COMPUTE: dict[str, Any] = {"compute": {"device": "cpu", "threads": 1}}
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("store")
+
+
+@pytest.fixture(scope="module")
+def results(store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results")
-    common = COMPUTE | {"store": str(tmp_path_factory.mktemp("store"))}
-    failures = {name: reproduce(name, "smoke", Path("nowhere"), folder, common, print) for name in OF_THE_PAPER}
-    assert {name: failed for name, failed in failures.items() if failed} == {}
+    common = COMPUTE | {"store": str(store)}
+    assert reproduce(OF_THE_PAPER, "smoke", Path("nowhere"), folder, common, print) == {}
     return folder
 
 
 def results_of(results: Path, name: str) -> list[CellResult]:
     cells = EXPERIMENTS[name].cells("smoke", Path())
     return [read_result(results / "smoke" / name / f"{cell.name}.json") for cell in cells]
+
+
+def models_of(store: Path) -> Counter[str]:
+    """Tell the numbers of images and the recipes of the models that were trained."""
+    trained = [native.load_training(path.parent) for path in (store / "models").glob("*/artifact.json")]
+    return Counter(f"{each.images} {each.recipe.identity}" for each in trained if each is not None)
+
+
+def models_planned(cells: Sequence[Cell]) -> Counter[str]:
+    return Counter(f"{each.images} {each.recipe.identity}" for each in trainings(work_of(cell) for cell in cells))
 
 
 def area(result: CellResult, attack: str) -> float | None:
@@ -55,6 +73,23 @@ def test_pages_show_every_cell_and_every_attack(results: Path, name: str, tmp_pa
         assert all(str(value) in text for value in result.at.values())
         for evaluation in result.report.evaluations:
             assert str(evaluation.area) in text
+
+
+def test_models_of_the_store_are_those_of_the_plan(results: Path, store: Path) -> None:
+    cells = [cell for name in OF_THE_PAPER for cell in EXPERIMENTS[name].cells("smoke", Path())]
+    assert len({*results.rglob("*.json")}) == len(cells)
+    assert models_of(store) == models_planned(cells)
+
+
+def test_what_has_a_result_takes_no_time(results: Path, store: Path) -> None:
+    common = COMPUTE | {"store": str(store)}
+    *rows, together = overview("smoke", Path("nowhere"), results, common)
+    of_paper = [row for row in rows if row["experiment"] != "attacks"]
+    assert all((row["done"], row["time here"]) == (row["audits"], "none") for row in of_paper)
+    assert int(together["trainings"]) < sum(int(row["trainings"]) for row in rows)
+    assert [together["audits"], together["done"]] == [
+        str(sum(int(row[column]) for row in rows)) for column in ("audits", "done")
+    ]
 
 
 def test_audits_that_two_experiments_share_give_the_same_figures(results: Path) -> None:

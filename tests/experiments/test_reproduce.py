@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,13 @@ import pytest
 
 from mimia.attacks.registry import ATTACKS
 from mimia.config import EvaluationSettings
+from mimia.encoders.checkpoints import native
 from mimia.errors import MimiaError
 from mimia.evaluation.evaluate import evaluate
 from mimia.experiments import registry
 from mimia.experiments.attacks import cells, names_at
 from mimia.experiments.grid import Cell
+from mimia.experiments.plan import trainings, work_of
 from mimia.experiments.registry import EXPERIMENTS
 from mimia.experiments.results import declared, read_result, thinned, write_result
 from mimia.experiments.runner import render, reproduce
@@ -31,7 +35,7 @@ def quiet(_: str) -> None:
 
 
 def run(results: Path, store: Path, only: str | None = None, say: Any = quiet) -> Mapping[str, str]:
-    return reproduce("attacks", "smoke", NO_DATA, results, COMPUTE | {"store": str(store)}, say, only)
+    return reproduce(["attacks"], "smoke", NO_DATA, results, COMPUTE | {"store": str(store)}, say, only)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +59,15 @@ def test_every_cell_has_a_result_and_every_attack_a_place(results: Path) -> None
     for result in found.values():
         assert {*result.sets} == {each.attack for each in result.report.evaluations}
         assert all(each.tpr_at_1_percent.value is not None for each in result.report.evaluations)
+
+
+def test_models_of_the_store_are_those_of_the_plan(results: Path, store: Path) -> None:
+    assert results.exists()
+    trained = [native.load_training(path.parent) for path in (store / "models").glob("*/artifact.json")]
+    made = Counter((each.images, each.recipe.epochs) for each in trained if each is not None)
+    planned = trainings(work_of(cell) for cell in cells("smoke", NO_DATA))
+    assert Counter((each.images, each.recipe.epochs) for each in planned) == made
+    assert sum(each.role == "online" for each in planned) == 4
 
 
 def test_results_hold_no_path_of_a_machine(results: Path, store: Path) -> None:
@@ -96,9 +109,11 @@ def test_damaged_result_is_reported_and_stops_no_other(results: Path, store: Pat
     damaged.write_text(damaged.read_text()[:-100])
     said: list[str] = []
     failures = run(tmp_path / "results", store, "digits-masks", said.append)
-    assert {*failures} == {"digits-masks-1"}
-    assert re.search(r"digits-masks-1\.json is no result .*: remove it, and run again", failures["digits-masks-1"])
-    assert said[-1] == "2/2 digits-masks-2: there"
+    assert {*failures} == {"attacks digits-masks-1"}
+    assert re.search(
+        r"digits-masks-1\.json is no result .*: remove it, and run again", failures["attacks digits-masks-1"]
+    )
+    assert said[-1] == "2/2 attacks digits-masks-2: there"
     damaged.unlink()
     assert run(tmp_path / "results", store, "digits-masks") == {}
     assert read_result(damaged).sets == read_result(results / "smoke" / "attacks" / damaged.name).sets
@@ -135,11 +150,44 @@ def test_cell_that_fails_is_reported_and_stops_no_other(
         declared_so = replace(EXPERIMENTS["attacks"], cells=lambda *_, both=both: both)
         monkeypatch.setitem(registry.EXPERIMENTS, "attacks", declared_so)
         failures = run(tmp_path, store)
-        assert {*failures} == {"bad"}
-        assert "missing.parquet" in failures["bad"]
+        assert {*failures} == {"attacks bad"}
+        assert "missing.parquet" in failures["attacks bad"]
         found = read_result(tmp_path / "smoke" / "attacks" / "digits-masks-1.json")
         assert found.settings["signals"] == second.settings["signals"]  # another declaration is run anew
         assert found.footnote == second.footnote
+
+
+def test_whatever_stops_one_audit_stops_no_other_experiment(store: Path, tmp_path: Path) -> None:
+    (tmp_path / "tinyimagenet32.parquet").write_text("damaged")
+    (tmp_path / "results" / "mini" / "figure-2" / "cifar-10.json").mkdir(parents=True)
+    said: list[str] = []
+    common = COMPUTE | {"store": str(store)}
+    failures = reproduce(["figure-2", "figure-3"], "mini", tmp_path, tmp_path / "results", common, said.append)
+    assert [*failures] == [
+        "figure-2 cifar-10",
+        "figure-3 cifar-10",
+        "figure-3 tinyimagenet",
+        "figure-3 miniimagenet",
+    ]
+    directory, missing, damaged, other = failures.values()
+    assert directory.startswith("IsADirectoryError: ")
+    assert re.search(r"cifar10\.parquet does not exist", missing)
+    assert re.search(r"tinyimagenet32\.parquet is not a readable parquet file", damaged)
+    assert re.search(r"miniimagenet64\.parquet does not exist", other)
+    assert [line for line in said if "failed: " in line] == [f"{name} failed: {why}" for name, why in failures.items()]
+
+
+def test_interrupted_run_goes_on_with_the_trainings_that_are_left(
+    tmp_path: Path, counted_steps: Callable[..., AbstractContextManager[list[int]]]
+) -> None:
+    common = COMPUTE | {"store": str(tmp_path / "store")}
+    with counted_steps(interrupt_at=60), pytest.raises(KeyboardInterrupt):  # within the second of three trainings
+        reproduce(["figure-2"], "smoke", NO_DATA, tmp_path, common, quiet)
+    assert list(tmp_path.rglob("digits.json")) == []
+    with counted_steps() as steps:
+        assert reproduce(["figure-2", "figure-3"], "smoke", NO_DATA, tmp_path, common, quiet) == {}
+    assert steps == [2 * 40]  # and none for the second experiment
+    assert len(list(tmp_path.rglob("digits.json"))) == 2
 
 
 @pytest.mark.parametrize(
@@ -148,7 +196,7 @@ def test_cell_that_fails_is_reported_and_stops_no_other(
 )
 def test_unknown_experiment_or_cell_is_refused(name: str, only: str | None, message: str, tmp_path: Path) -> None:
     with pytest.raises(MimiaError, match=message):
-        reproduce(name, "smoke", NO_DATA, tmp_path, {}, quiet, only)
+        reproduce([name], "smoke", NO_DATA, tmp_path, {}, quiet, only)
 
 
 def test_thinned_curve_keeps_what_low_rates_show() -> None:

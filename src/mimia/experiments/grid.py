@@ -7,6 +7,9 @@ from typing import Any, Literal
 Profile = Literal["smoke", "mini"]
 """``smoke``: digits, a minute or two, for the tests. ``mini``: images of 32 and 64 pixels, hours on two cores."""
 
+IMAGE_SIZES = {"digits": 8, "cifar10.parquet": 32, "tinyimagenet32.parquet": 32, "miniimagenet64.parquet": 64}
+"""Side in pixels of the images of each source that experiments name."""
+
 Place = Mapping[str, str | int | float]
 """Where a cell stands in its grid: by axis, the name or the number that a reader sees."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from mimia.arrays import fingerprint
 from mimia.audit import AuditResult
 from mimia.errors import MimiaError
 from mimia.evaluation.evaluate import LOW_RATES, Evaluation
@@ -102,6 +103,19 @@ def read_result(path: Path) -> CellResult:
         return CellResult.model_validate_json(path.read_bytes())
     except ValidationError as error:
         raise MimiaError(f"{path} is no result that this version of mimia reads: remove it, and run again.") from error
+
+
+def has_result(cell: Cell, path: Path) -> bool:
+    """Tell whether there is a result, and of what the cell declares now.
+
+    Raises:
+        MimiaError: What is there is no result of this version.
+    """
+    if not path.exists():
+        return False
+    found = read_result(path)
+    as_declared = (found.at, found.footnote) == (dict(cell.at), cell.footnote)
+    return as_declared and fingerprint(found.settings) == fingerprint(declared(cell))
 
 
 def thinned(evaluation: Evaluation) -> Evaluation:

@@ -113,10 +113,10 @@ def train(
                 group["lr"] = learning_rate(step, steps, batch_size, recipe)
             if privacy is None:
                 rows = _order(len(images), seed, epoch)[batch * batch_size : (batch + 1) * batch_size]
-                loss = _step(model, optimizer, fetch(rows), rows, recipe, seed, step, compute, teachers)
+                loss = training_step(model, optimizer, fetch(rows), rows, recipe, seed, step, compute, teachers)
             else:
                 rows = taking_part(len(images), privacy.sample_rate, seed, step)
-                loss = _private_step(model, optimizer, fetch(rows), recipe, seed, step, privacy, batch_size)
+                loss = private_step(model, optimizer, fetch(rows), recipe, seed, step, privacy, batch_size)
             epoch_loss += loss
             step += 1
             if batch == epoch_steps - 1:
@@ -201,7 +201,7 @@ def go_on_from(stopped: Path, work: Path) -> None:
             shutil.copyfile(stopped / STATE, path)
 
 
-def _step(
+def training_step(
     model: Reconstructor,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
@@ -210,8 +210,9 @@ def _step(
     seed: int,
     step: int,
     compute: ComputeSettings,
-    teachers: Teachers | None,
+    teachers: Teachers | None = None,
 ) -> Tensor:
+    """Move the weights once: raw pixels on the model's device, uint8, (B, C, H, W) -> the loss before, a scalar."""
     generator = torch_generator(images.device, seed, "step", step)
     masks = model.spec.training_masks(len(images), generator)
     seen = augment(images, recipe.augmentation, generator, recipe.crop_area)
@@ -228,7 +229,7 @@ def _step(
     return loss.detach()
 
 
-def _private_step(
+def private_step(
     model: Reconstructor,
     optimizer: torch.optim.Optimizer,
     images: Tensor,
@@ -238,6 +239,7 @@ def _private_step(
     privacy: Privacy,
     batch_size: int,
 ) -> Tensor:
+    """Move the weights once as `training_step` does, with differential privacy; `batch_size` images are expected."""
     generator = torch_generator(images.device, seed, "step", step)
     noise = torch_generator(images.device, seed, "noise", step)
     masks = model.spec.training_masks(len(images), generator)

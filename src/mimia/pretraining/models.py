@@ -198,13 +198,18 @@ def pretrained_online(
 
     They have more images than the target, whose number is ``members``, and as many steps.
     """
-    half = max(1, int(split.judged.sum()) // 2)
+    recipe = online_recipe(recipe, members, int(split.judged.sum()))
+    return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer, validation)
+
+
+def online_recipe(recipe: Recipe, members: int, judged: int) -> Recipe:
+    """Give the recipe of a model for the online attacks: as many steps on half of the judged images as on members."""
+    half = max(1, judged // 2)
     shorter = steps_per_epoch(members, recipe) / steps_per_epoch(half, recipe)
     changes = {"epochs": max(1, round(recipe.epochs * shorter))}
     if recipe.stop_epoch is not None:
         changes["stop_epoch"] = max(1, round(recipe.stop_epoch * shorter))
-    recipe = recipe.model_copy(update=changes)
-    return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer, validation)
+    return recipe.model_copy(update=changes)
 
 
 def _on_halves(
