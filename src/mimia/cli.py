@@ -299,6 +299,44 @@ def reproduce(
 
 
 @app.command()
+def defend(
+    data: Annotated[str | None, typer.Option(help=f"Source of the images: {DATA}; default: digits.")] = None,
+    n_members: Annotated[int | None, typer.Option(help="Number of training images.")] = None,
+    image_size: ImageSize = None,
+    recipe: Recipe = None,
+    epochs: Epochs = None,
+    seed: Seed = None,
+    device: Device = None,
+    store: StoreOption = None,
+    out: Out = None,
+    config: Config = None,
+    set_: Set = None,
+) -> None:
+    """Train a model with each defence, and draw what it gives away against what it is good for."""
+    settings = settings_of(
+        config,
+        set_,
+        {
+            "store": store,
+            "out": out,
+            "data.source": data,
+            "data.image_size": image_size,
+            "split.n_members": n_members,
+            "recipe.preset": recipe,
+            "recipe.epochs": epochs,
+            "recipe.seed": seed,
+            "compute.device": device,
+        },
+    )
+    from mimia.experiments.defend import defend as run_defend
+
+    page, failures = run_defend(settings, run_directory("defend", settings), typer.echo)
+    typer.echo(page.resolve())
+    if failures:
+        raise typer.Exit(1)
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="Directory of a run.")]) -> None:
     """Render report.html anew from report.json."""
     from mimia.report.files import read_report, write_page

@@ -3,16 +3,18 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from mimia.config import read_settings
 from mimia.encoders.checkpoints import native
+from mimia.evaluation.estimate import Estimate
+from mimia.experiments.defend import defend
 from mimia.experiments.grid import Cell, Profile
 from mimia.experiments.plan import overview, trainings, work_of
 from mimia.experiments.registry import EXPERIMENTS
-from mimia.experiments.results import CellResult, read_result
+from mimia.experiments.results import CellResult, declared, read_result
 from mimia.experiments.runner import render, reproduce
 from mimia.report.figures import curve_figure
 
@@ -52,7 +54,7 @@ def area(result: CellResult, attack: str) -> float | None:
     return next(each.area.value for each in result.report.evaluations if each.attack == attack)
 
 
-@pytest.mark.parametrize("profile", ["smoke", "mini"])
+@pytest.mark.parametrize("profile", get_args(Profile))
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_cells_have_names_and_places_of_their_own_and_settings_that_are_valid(name: str, profile: Profile) -> None:
     cells = EXPERIMENTS[name].cells(profile, Path("data"))
@@ -61,18 +63,29 @@ def test_cells_have_names_and_places_of_their_own_and_settings_that_are_valid(na
         assert len({tuple(cell.at.items()) for cell in cells}) == len(cells)
     for cell in cells:
         read_settings(None, cell.settings)
+        assert "data/" not in str(declared(cell))
+
+
+def figures_of(result: CellResult, name: str) -> list[Estimate | None]:
+    """Give what the pages of an experiment have to show of a cell."""
+    evaluations, utility = result.report.evaluations, result.report.utility
+    if name == "figure-1":
+        return [each.linear_probe for each in utility.values()]
+    if name == "defences":
+        strongest = next(each for each in evaluations if each.attack == result.report.strongest)
+        return [strongest.area, strongest.tpr_at_1_percent, utility["target"].linear_probe, utility["target"].explained]
+    return [each.area for each in evaluations]
 
 
 @pytest.mark.parametrize("name", OF_THE_PAPER)
-def test_pages_show_every_cell_and_every_attack(results: Path, name: str, tmp_path: Path) -> None:
+def test_pages_show_every_cell_and_its_figures(results: Path, name: str, tmp_path: Path) -> None:
     written = render(name, "smoke", results, tmp_path / "first")
     again = render(name, "smoke", results, tmp_path / "second")
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in again]
     text = "".join(path.read_text() for path in written if path.suffix == ".md")
     for result in results_of(results, name):
         assert all(str(value) in text for value in result.at.values())
-        for evaluation in result.report.evaluations:
-            assert str(evaluation.area) in text
+        assert all(str(figure) in text for figure in figures_of(result, name))
 
 
 def test_models_of_the_store_are_those_of_the_plan(results: Path, store: Path) -> None:
@@ -109,7 +122,7 @@ def test_squared_error_of_masked_patches_is_what_a_model_of_pixels_is_trained_by
     assert measured["ssim"] != measured["mse"]
 
 
-@pytest.mark.parametrize("profile", ["smoke", "mini"])
+@pytest.mark.parametrize("profile", get_args(Profile))
 def test_last_of_the_epochs_is_the_end_of_the_training(profile: Profile) -> None:
     *earlier, last = EXPERIMENTS["epochs"].cells(profile, Path("data"))
     recipe = read_settings(None, last.settings).recipe
@@ -136,3 +149,26 @@ def test_axis_of_a_curve_is_logarithmic_where_its_numbers_grow_eightfold(results
     linear = curve_figure({"any": [(0.25, estimate), (0.5, estimate)]}, "mask ratio", "area")
     assert all(f">{tick}<" in doubling for tick in (1, 4, 16))
     assert all(f">{tick}<" in linear for tick in (0.25, 0.5))
+
+
+def test_defences_of_somebodys_images_have_a_page(results: Path, store: Path, tmp_path: Path) -> None:
+    plain = EXPERIMENTS["defences"].cells("smoke", Path())[0]
+    settings = read_settings(None, {**plain.settings, **COMPUTE, "store": str(store)})
+    page, failures = defend(settings, tmp_path, print)
+    assert failures == {}
+    text = page.read_text()
+    assert text.count("<svg ") == 3
+    for result in results_of(results, "defences"):
+        assert f"<th>{result.at['defence']}</th>" in text
+        linear_probe = result.report.utility["target"].linear_probe
+        assert linear_probe.value is not None
+        assert f"{linear_probe.value:.3f}<small>" in text
+    again, _ = defend(settings, tmp_path, print)
+    assert again.read_text() == text
+
+
+def test_use_of_features_is_that_of_images_with_labels(results: Path) -> None:
+    (result,) = results_of(results, "figure-1")
+    pixels = result.report.utility["pixels"].linear_probe
+    assert pixels.value is not None
+    assert pixels.value > 0.85

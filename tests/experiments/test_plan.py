@@ -2,14 +2,14 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from mimia.config import read_settings
 from mimia.errors import MimiaError
 from mimia.experiments.attacks import cells as attack_cells
-from mimia.experiments.grid import IMAGE_SIZES, Cell
+from mimia.experiments.grid import IMAGE_SIZES, Cell, Profile
 from mimia.experiments.plan import Scoring, Training, Work, about, missing_data, seconds_of, trainings, work_of
 from mimia.experiments.registry import EXPERIMENTS
 from mimia.experiments.speed import Machine
@@ -45,13 +45,14 @@ def of_one(role: str, work: Work) -> frozenset[Training | Scoring]:
     return frozenset(piece for piece in work if isinstance(piece, Training) and piece.role == role)
 
 
-@pytest.mark.parametrize("profile", ["smoke", "mini"])
+@pytest.mark.parametrize("profile", get_args(Profile))
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_audit_is_planned(name: str, profile: Any) -> None:
+def test_every_audit_is_planned(name: str, profile: Profile) -> None:
     for cell in EXPERIMENTS[name].cells(profile, Path("data")):
         settings, models = read_settings(None, cell.settings), trainings([work_of(cell)])
         online = settings.shadows.online if any("online" in attack for attack in settings.attacks.names or ()) else 0
-        assert len(models) == 1 + settings.shadows.count + online, cell.name
+        each = 1 + 2 * settings.recipe.cross_fits  # a model and its teachers
+        assert len(models) == each * (1 + settings.shadows.count + online), cell.name
 
 
 def test_experiments_share_trainings() -> None:

@@ -11,6 +11,7 @@ from mimia.experiments.grid import Cell, Profile
 Tree = dict[str, Any]
 
 _CIFAR = "cifar10.parquet"
+_BASE: Tree = {"preset": "mae-base", "patch_size": 4, "batch_size": 500, "augmentation": "none"}
 _TARGETS: dict[Profile, dict[str, tuple[str, int, Tree]]] = {  # data, members, recipe
     "smoke": {"digits": ("digits", 40, {"epochs": 120, "batch_size": 40})},
     "mini": {
@@ -20,15 +21,23 @@ _TARGETS: dict[Profile, dict[str, tuple[str, int, Tree]]] = {  # data, members, 
         "guarded": (_CIFAR, 1000, {"epochs": 300, "augmentation": "crop"}),
         "moderate-tinyimagenet": ("tinyimagenet32.parquet", 1000, {"epochs": 300, "augmentation": "flip"}),
     },
+    "paper": {
+        "overfit": (_CIFAR, 2000, _BASE | {"epochs": 800}),
+        "moderate": (_CIFAR, 4000, _BASE | {"epochs": 400, "augmentation": "flip"}),
+        "guarded": (_CIFAR, 4000, _BASE | {"epochs": 400, "augmentation": "crop"}),
+        "moderate-tinyimagenet": ("tinyimagenet32.parquet", 8000, _BASE | {"epochs": 400, "augmentation": "flip"}),
+    },
 }
 _SIZES: dict[Profile, Tree] = {
     "smoke": {"n_nonmembers": 200, "n_holdout": 40, "n_decoder": 60, "n_known": 40},
     "mini": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
+    "paper": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
 }
-_DRAWS: dict[Profile, int] = {"smoke": 2, "mini": 16}
+_DRAWS: dict[Profile, int] = {"smoke": 2, "mini": 16, "paper": 16}
 _EVALUATION: dict[Profile, Tree] = {
     "smoke": {"fewest_false_positives": 2},  # 1 % of 200
     "mini": {"fewest_false_positives": 5},  # 0.1 % of 5,000
+    "paper": {"fewest_false_positives": 5},
 }
 OF_DECODERS = {"distances", "surroundings", "gradients"}
 """Kinds of signals that differ with the decoder."""
@@ -37,6 +46,7 @@ _OF_EMBEDDINGS = {"similarities", "ratios", "views", "embeddings", "parts"}
 _BUDGETS: dict[Profile, tuple[str, Sequence[int], Sequence[int]]] = {  # target, masks, shadows
     "smoke": ("digits", (1, 2), (2, 4)),
     "mini": ("weak", (1, 4, 16, 64), (2, 4, 8, 16)),
+    "paper": ("moderate", (1, 4, 16, 64), (2, 4, 8, 16)),
 }
 _LEFT_OUT = "`lira-online` takes six online models, and four are the budget; `lira-online-pooled` does with four."
 _COMPARED = ("threshold", "calibrated", "ensemble")  # by budgets

@@ -10,6 +10,7 @@ from mimia.experiments.grid import Cell, Profile, merged
 
 Tree = dict[str, Any]
 
+UNDEFENDED = "none"
 _ATTACKS = ("threshold", "calibrated", "rmia", "ensemble")
 _EPSILON = 8
 _MUCH_MASKED = 0.9
@@ -27,6 +28,11 @@ _BASE: dict[Profile, Tree] = {
         "recipe": {"preset": "mae-micro", "epochs": 300},
         "split": {"n_members": 200, "n_nonmembers": 2000, "n_holdout": 200, "n_probe": 4000, "n_validation": 200},
         "evaluation": {"fewest_false_positives": 2},  # 0.1 % of 2,000
+    },
+    "paper": {
+        "recipe": {"preset": "mae-base", "patch_size": 4, "epochs": 800, "batch_size": 500, "augmentation": "none"},
+        "split": {"n_members": 2000, "n_nonmembers": 5000, "n_holdout": 1000, "n_probe": 4000, "n_validation": 1000},
+        "evaluation": {"fewest_false_positives": 5},  # 0.1 % of 5,000
     },
 }
 
@@ -63,7 +69,7 @@ def defences(epochs: int, weight_decay: float) -> dict[str, Tree]:
     """
     shorter = {f"{epochs // part} epochs": {"epochs": epochs // part} for part in (8, 4, 2) if epochs >= part}
     return {
-        "none": {},
+        UNDEFENDED: {},
         **shorter,
         "early stopping": {"patience": max(1, epochs // 20)},
         f"{_MUCH_MASKED:.0%} masked": {"mask_ratio": _MUCH_MASKED},

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Profile = Literal["smoke", "mini"]
-"""``smoke``: digits, a minute or two, for the tests. ``mini``: images of 32 and 64 pixels, hours on two cores."""
+Profile = Literal["smoke", "mini", "paper"]
+"""``smoke``: digits, a minute or two, for the tests. ``mini``: small models of hundreds of images, hours on two cores.
+``paper``: models of the size *base* and thousands of images, for GPUs."""
 
 IMAGE_SIZES = {"digits": 8, "cifar10.parquet": 32, "tinyimagenet32.parquet": 32, "miniimagenet64.parquet": 64}
 """Side in pixels of the images of each source that experiments name."""

@@ -10,23 +10,34 @@ from typing import Any
 
 from mimia.config import Distance, Patches
 from mimia.experiments.grid import Cell, Place, Profile, merged
-from mimia.recipes import RECIPES
+from mimia.recipes import Augmentation
 
 Tree = dict[str, Any]
 
 _DIGITS = "digits"
-_DATA: dict[Profile, dict[str, str]] = {
-    "smoke": {"digits": _DIGITS},
-    "mini": {
-        "CIFAR-10": "cifar10.parquet",
-        "TinyImageNet": "tinyimagenet32.parquet",
-        "MiniImageNet": "miniimagenet64.parquet",
-    },
+_PHOTOGRAPHS = {
+    "CIFAR-10": "cifar10.parquet",
+    "TinyImageNet": "tinyimagenet32.parquet",
+    "MiniImageNet": "miniimagenet64.parquet",
 }
+_DATA: dict[Profile, dict[str, str]] = {"smoke": {"digits": _DIGITS}, "mini": _PHOTOGRAPHS, "paper": _PHOTOGRAPHS}
 _LARGE = {"MiniImageNet"}  # images of 64 pixels: patches of twice the side give as many tokens
-_FAMILIES: dict[Profile, dict[str, str]] = {
-    "smoke": {"MAE-ViT": "mae-nano", "SimMIM-ViT": "simmim-nano", "SimMIM-Swin": "swin-nano"},
-    "mini": {"MAE-ViT": "mae-micro", "SimMIM-ViT": "simmim-micro", "SimMIM-Swin": "swin-micro"},
+_FAMILIES: dict[Profile, dict[str, Tree]] = {
+    "smoke": {
+        "MAE-ViT": {"preset": "mae-nano", "patch_size": 2},
+        "SimMIM-ViT": {"preset": "simmim-nano", "patch_size": 2},
+        "SimMIM-Swin": {"preset": "swin-nano", "patch_size": 1},
+    },
+    "mini": {
+        "MAE-ViT": {"preset": "mae-micro", "patch_size": 4},
+        "SimMIM-ViT": {"preset": "simmim-micro", "patch_size": 4},
+        "SimMIM-Swin": {"preset": "swin-micro", "patch_size": 2},
+    },
+    "paper": {
+        "MAE-ViT": {"preset": "mae-base", "patch_size": 4},
+        "SimMIM-ViT": {"preset": "simmim-base", "patch_size": 4},
+        "SimMIM-Swin": {"preset": "swin-base", "patch_size": 2, "cell": 4},
+    },
 }
 _COMMON: dict[Profile, Tree] = {
     "smoke": {
@@ -38,19 +49,40 @@ _COMMON: dict[Profile, Tree] = {
         "recipe": {"epochs": 300},
         "split": {"n_members": 200, "n_nonmembers": 1000, "n_holdout": 200},
     },
+    "paper": {
+        "recipe": {"epochs": 800, "batch_size": 500, "augmentation": "none"},
+        "split": {"n_members": 2000, "n_nonmembers": 2500, "n_holdout": 1000},  # MiniImageNet has 10,000 images
+    },
 }
-_MASK_RATIOS: dict[Profile, tuple[float, ...]] = {"smoke": (0.5, 0.75), "mini": (0.25, 0.4, 0.55, 0.75, 0.9)}
-_SIZES: dict[Profile, tuple[str, ...]] = {"smoke": ("nano", "micro"), "mini": ("nano", "micro", "tiny", "small")}
-_EPOCHS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (50, 100, 150, 200, 300)}  # the last: all
-_TRAINING_SETS: dict[Profile, tuple[int, ...]] = {"smoke": (20, 40), "mini": (100, 200, 400, 800)}
-_MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": (1, 2, 4, 8, 16, 32, 64)}
-_DISTANCES: dict[Profile, tuple[Distance, ...]] = {
-    "smoke": ("mse", "ssim"),
-    "mini": ("mse", "mae", "patch-normalised", "ssim"),  # the training loss of these models is the first
+_RATIOS = (0.25, 0.4, 0.55, 0.75, 0.9)
+_MASK_RATIOS: dict[Profile, tuple[float, ...]] = {"smoke": (0.5, 0.75), "mini": _RATIOS, "paper": _RATIOS}
+_SIZES: dict[Profile, tuple[str, ...]] = {
+    "smoke": ("nano", "micro"),
+    "mini": ("nano", "micro", "tiny", "small"),
+    "paper": ("tiny", "small", "base", "large"),
 }
-_PATCHES: dict[Profile, tuple[Patches, ...]] = {"smoke": ("masked",), "mini": ("masked", "visible", "all")}
-_AUGMENTATIONS: dict[Profile, tuple[str, ...]] = {"smoke": ("none", "flip"), "mini": ("none", "flip", "crop")}
-_PROBES: dict[Profile, int] = {"smoke": 400, "mini": 4000}
+_EPOCHS: dict[Profile, tuple[int, ...]] = {  # the last: all
+    "smoke": (20, 40),
+    "mini": (50, 100, 150, 200, 300),
+    "paper": (100, 200, 400, 600, 800),
+}
+_TRAINING_SETS: dict[Profile, tuple[int, ...]] = {
+    "smoke": (20, 40),
+    "mini": (100, 200, 400, 800),
+    "paper": (500, 1000, 2000, 5000),
+}
+_COUNTS = (1, 2, 4, 8, 16, 32, 64)
+_MASKS: dict[Profile, tuple[int, ...]] = {"smoke": (1, 2), "mini": _COUNTS, "paper": _COUNTS}
+_MEASURES: tuple[Distance, ...] = ("mse", "mae", "patch-normalised", "ssim")  # the loss of a MAE is the first
+_DISTANCES: dict[Profile, tuple[Distance, ...]] = {"smoke": ("mse", "ssim"), "mini": _MEASURES, "paper": _MEASURES}
+_ALL_PATCHES: tuple[Patches, ...] = ("masked", "visible", "all")
+_PATCHES: dict[Profile, tuple[Patches, ...]] = {"smoke": ("masked",), "mini": _ALL_PATCHES, "paper": _ALL_PATCHES}
+_AUGMENTATIONS: dict[Profile, tuple[Augmentation, ...]] = {
+    "smoke": ("none", "flip"),
+    "mini": ("none", "flip", "crop"),
+    "paper": ("none", "flip", "crop"),
+}
+_PROBES: dict[Profile, int] = {"smoke": 400, "mini": 4000, "paper": 4000}
 _THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
 _CALIBRATED: Tree = {"attacks": {"names": ("threshold", "calibrated")}}
 _STRONGEST: Tree = {"attacks": {"names": ("threshold", "calibrated", "ensemble")}}
@@ -60,8 +92,8 @@ def main_table(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give the attack and its rivals on each architecture and data set."""
     attacks = {"attacks": {"names": ("threshold", "calibrated", "ensemble", "encodermi-v", "partcrop")}}
     return [
-        _cell(profile, {"data": source, "architecture": family}, _of(profile, data, source, preset), attacks)
-        for source, (family, preset) in product(_DATA[profile], _FAMILIES[profile].items())
+        _cell(profile, {"data": source, "architecture": family}, _of(profile, data, source, family), attacks)
+        for source, family in product(_DATA[profile], _FAMILIES[profile])
     ]
 
 
@@ -86,7 +118,7 @@ def distributions(profile: Profile, data: Path) -> Sequence[Cell]:
 
 def other_data(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give each data set of the target with each data set of the shadows (figure 4)."""
-    of_one_size = {"data": {"image_size": 32}, "recipe": {"patch_size": 4}} if profile == "mini" else {}
+    of_one_size = {} if profile == "smoke" else {"data": {"image_size": 32}, "recipe": {"patch_size": 4}}
     return [
         _cell(
             profile,
@@ -175,7 +207,7 @@ def _crossed(profile: Profile, data: Path, source: str, key: str, values: Sequen
 
 
 def _of_figure_5(profile: Profile) -> str:
-    return "TinyImageNet" if profile == "mini" else next(iter(_DATA[profile]))
+    return next(iter(_DATA[profile])) if profile == "smoke" else "TinyImageNet"
 
 
 def _along(
@@ -192,11 +224,12 @@ def _cell(profile: Profile, at: Place, *trees: Tree) -> Cell:
     return Cell(name, at, merged(_COMMON[profile], *trees))
 
 
-def _of(profile: Profile, data: Path, source: str, preset: str | None = None) -> Tree:
-    """Name a data set and a recipe; by default that of a MAE for images of its size."""
-    preset = preset or _FAMILIES[profile]["MAE-ViT"]
-    patches = {"patch_size": 2 * RECIPES[preset]["patch_size"]} if source in _LARGE else {}
-    return {"data": {"source": _path(profile, data, source)}, "recipe": {"preset": preset, **patches}}
+def _of(profile: Profile, data: Path, source: str, family: str = "MAE-ViT") -> Tree:
+    """Name a data set, and a recipe for images of its size."""
+    recipe = _FAMILIES[profile][family]
+    if source in _LARGE:
+        recipe = recipe | {"patch_size": 2 * recipe["patch_size"]}
+    return {"data": {"source": _path(profile, data, source)}, "recipe": recipe}
 
 
 def _path(profile: Profile, data: Path, name: str) -> str:

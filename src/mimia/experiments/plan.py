@@ -160,8 +160,15 @@ def work_of(cell: Cell) -> Work | None:
         for role, models in encoders.items()
         for model in models
     }
-    teachers = {
-        Training("teacher", number, (model,), model.images // 2, shape, model.recipe.undefended)
+    teachers = {  # those of one pair are among those of more
+        Training(
+            "teacher",
+            number,
+            (model.role, model.number, *model.drawn),
+            model.images // 2,
+            shape,
+            model.recipe.undefended,
+        )
         for model in (*offline, *online)
         for number in range(2 * model.recipe.cross_fits)
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from mimia.attacks.registry import ATTACKS
 from mimia.attacks.selection import access_of
@@ -14,6 +15,32 @@ from mimia.report.figures import curve_figure, histogram_figure, roc_figure, tra
 
 _DRAWN = 6  # curves of a figure beside the threshold
 _UTILITIES = ("linear probe", "nearest neighbours", "guessed of hidden patches")
+
+
+class Tradeoff(NamedTuple):
+    """How much a model gives away, and what it is good for.
+
+    Attributes:
+        attack: The strongest one.
+        area: Its ROC area.
+        found: Its TPR at 1 % FPR.
+        most_exposed: Its TPR at 0.1 % FPR.
+        linear_probe: Of the target's features.
+        nearest_neighbours: Of the target's features.
+        guessed: What the target saves of the error on hidden patches.
+    """
+
+    attack: str
+    area: Estimate
+    found: Estimate
+    most_exposed: Estimate
+    linear_probe: Estimate
+    nearest_neighbours: Estimate
+    guessed: Estimate
+
+
+TRADEOFF = ("strongest attack", "ROC area", "TPR at 1 % FPR", "TPR at 0.1 % FPR", *_UTILITIES)
+"""What a reader calls the parts of a `Tradeoff`."""
 
 Pages = dict[str, str]
 """Texts by the names of their files: tables in Markdown, figures in SVG."""
@@ -77,24 +104,30 @@ def utility_pages(results: Sequence[CellResult]) -> Pages:
 def tradeoff_pages(results: Sequence[CellResult]) -> Pages:
     """Give a table of leakage beside utility, a row a cell, and a figure for each measure of utility."""
     (axis,) = results[0].at
-    leaks = ("strongest attack", "ROC area", "TPR at 1 % FPR", "TPR at 0.1 % FPR")
-    heads = [axis, *leaks, *_UTILITIES]
-    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-    points: dict[str, dict[str, tuple[Estimate, Estimate]]] = {name: {} for name in _UTILITIES}
+    lines = [f"| {axis} | {' | '.join(TRADEOFF)} |", f"|{'---|' * (1 + len(TRADEOFF))}"]
     for result in results:
-        strongest = next(each for each in result.report.evaluations if each.attack == result.report.strongest)
-        rates = (strongest.area, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
-        utilities = [each or Estimate(None, note="–") for each in _utilities(result.report.utility["target"])]
-        figures = [str(result.at[axis]), f"`{strongest.attack}`", *map(_figure, rates), *map(str, utilities)]
-        lines.append(f"| {' | '.join(figures)} |")
-        for name, utility in zip(_UTILITIES, utilities, strict=True):
-            points[name][str(result.at[axis])] = (utility, strongest.tpr_at_1_percent)
-    pages = {"table.md": "\n".join(lines) + "\n"}
-    for name, pairs in points.items():
-        if any(utility.value is not None for utility, _ in pairs.values()):
-            pages[f"{name.replace(' ', '-')}.svg"] = tradeoff_figure(
-                pairs, name, "TPR at 1 % FPR of the strongest attack"
-            )
+        row = tradeoff(result)
+        lines.append(f"| {result.at[axis]} | `{row.attack}` | {' | '.join(map(_figure, _estimates(row)))} |")
+    return {"table.md": "\n".join(lines) + "\n"} | tradeoff_figures(results)
+
+
+def tradeoff(result: CellResult) -> Tradeoff:
+    """Give what a target gives away and what it is good for."""
+    strongest = next(each for each in result.report.evaluations if each.attack == result.report.strongest)
+    leaks = (strongest.area, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
+    utilities = [each or Estimate(None, note="–") for each in _utilities(result.report.utility["target"])]
+    return Tradeoff(strongest.attack, *leaks, *utilities)
+
+
+def tradeoff_figures(results: Sequence[CellResult]) -> Pages:
+    """Draw what the strongest attack finds against each measure of utility that there is."""
+    (axis,) = results[0].at
+    rows = {str(result.at[axis]): tradeoff(result) for result in results}
+    pages: Pages = {}
+    for place, utility in enumerate(_UTILITIES, start=-len(_UTILITIES)):
+        points = {name: (_estimates(row)[place], row.found) for name, row in rows.items()}
+        if any(across.value is not None for across, _ in points.values()):
+            pages[f"{utility.replace(' ', '-')}.svg"] = tradeoff_figure(points, utility, "TPR at 1 % FPR")
     return pages
 
 
@@ -181,8 +214,14 @@ def _level(cell: CellResult, attack: str) -> str:
 
 
 def _figure(estimate: Estimate) -> str:
-    return str(estimate) if estimate.value is not None else "too few images"
+    if estimate.value is None and estimate.note.startswith("too few images"):
+        return "too few images"
+    return str(estimate)
 
 
 def _utilities(utility: Utility) -> tuple[Estimate | None, ...]:
     return utility.linear_probe, utility.nearest_neighbours, utility.explained
+
+
+def _estimates(row: Tradeoff) -> tuple[Estimate, ...]:
+    return row[1:]

@@ -82,7 +82,9 @@ def declared(cell: Cell) -> dict[str, Any]:
     """Give a cell's settings with the names of its data files alone."""
     settings = dict(cell.settings)
     if "data" in settings:
-        settings["data"] = {key: Path(value).name for key, value in settings["data"].items()}
+        settings["data"] = {
+            key: Path(value).name if isinstance(value, str) else value for key, value in settings["data"].items()
+        }
     return settings
 
 

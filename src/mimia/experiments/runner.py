@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,28 @@ from mimia.experiments.results import has_result, read_result, summarise, write_
 from mimia.experiments.speed import Machine
 from mimia.progress import console, overall
 from mimia.store import Store
+
+
+@dataclass(frozen=True)
+class Task:
+    """An audit whose result is wanted.
+
+    Attributes:
+        name: What a reader calls it.
+        cell: Its settings.
+        folder: Of its result.
+        command: What repeats it.
+    """
+
+    name: str
+    cell: Cell
+    folder: Path
+    command: str
+
+    @property
+    def path(self) -> Path:
+        """File of the result."""
+        return self.folder / f"{self.cell.name}.json"
 
 
 def reproduce(
@@ -46,59 +69,67 @@ def reproduce(
     Raises:
         MimiaError: There is no such experiment, or no cell of that name.
     """
-    cells = [
-        (name, cell)
+    tasks = [
+        Task(f"{name} {cell.name}", cell, results / profile / name, f"mimia reproduce {name} --profile {profile}")
         for name in names
         for cell in experiment_of(name).cells(profile, data)
         if cell.name.startswith(only or "")
     ]
-    if not cells:
+    if not tasks:
         raise MimiaError(f"No audit of {', '.join(names)} has a name that begins with {only!r}.")
-    paths = [results / profile / name / f"{cell.name}.json" for name, cell in cells]
-    failures: dict[str, str] = {}
-
-    def tell(what: str, reason: str | None) -> None:
+    failures = run(tasks, common, say)
+    for name, folder in (pages or {}).items():
+        reason = _failure(partial(_show_pages, name, profile, results, folder, say))
         if reason is not None:
-            failures[what] = reason
-            say(f"{what} failed: {reason}")
+            failures[f"{name} pages"] = reason
+    return failures
 
-    with overall(len(cells)) as show:
-        works = [work_of(cell) for _, cell in cells]
-        done = [is_done(cell, path) for (_, cell), path in zip(cells, paths, strict=True)]
+
+def run(tasks: Sequence[Task], common: Mapping[str, Any], say: Callable[[str], None]) -> dict[str, str]:
+    """Make the results that are not there yet, one after the other.
+
+    Args:
+        tasks: The audits.
+        common: Settings of store and compute, which decide over no figure.
+        say: Tells a reader what is going on.
+
+    Returns:
+        Why audits failed, by what a reader calls them; whatever the reason, the others are run.
+    """
+    works = [work_of(task.cell) for task in tasks]
+    done = [is_done(task.cell, task.path) for task in tasks]
+    failures: dict[str, str] = {}
+    planned = took = 0.0
+    with overall(len(tasks)) as show:
         estimates = _estimates(works, done, common)
-        planned = took = 0.0
 
         def show_state(number: int) -> None:
             pace = took / planned if planned else 1.0
             left = about(None if each is None else pace * each for each in estimates[number:])
             models = f"{len(trainings(works[:number]))}/{len(trainings(works))}"
-            show(number, f"audits {number}/{len(cells)} · trainings {models} · {left} left")
+            show(number, f"audits {number}/{len(tasks)} · trainings {models} · {left} left")
 
-        for number, ((name, cell), path) in enumerate(zip(cells, paths, strict=True)):
+        for number, task in enumerate(tasks):
             show_state(number)
-            started, what = time.monotonic(), f"{name} {cell.name}"
-            command = f"mimia reproduce {name} --profile {profile}"
-            state = f"{number + 1}/{len(cells)} {what}"
-            reason = _failure(partial(_run, cell, path, common, command, state, say))
-            tell(what, reason)
+            started = time.monotonic()
+            reason = _failure(partial(_run, task, common, f"{number + 1}/{len(tasks)} {task.name}", say))
             if reason is None:
                 planned += estimates[number] or 0.0
                 took += time.monotonic() - started
-            if pages is not None and name not in [later for later, _ in cells[number + 1 :]]:
-                tell(f"{name} pages", _failure(partial(_show_pages, name, profile, results, pages[name], say)))
-        show_state(len(cells))
+            else:
+                failures[task.name] = reason
+                say(f"{task.name} failed: {reason}")
+        show_state(len(tasks))
     return failures
 
 
-def _run(
-    cell: Cell, path: Path, common: Mapping[str, Any], command: str, state: str, say: Callable[[str], None]
-) -> None:
-    if has_result(cell, path):
+def _run(task: Task, common: Mapping[str, Any], state: str, say: Callable[[str], None]) -> None:
+    if has_result(task.cell, task.path):
         say(f"{state}: there")
         return
     say(state)
-    settings = read_settings(None, {**cell.settings, **common})
-    write_result(path, summarise(cell, command, audit(settings)))
+    settings = read_settings(None, {**task.cell.settings, **common})
+    write_result(task.path, summarise(task.cell, task.command, audit(settings)))
 
 
 def _show_pages(name: str, profile: Profile, results: Path, out: Path, say: Callable[[str], None]) -> None:

@@ -1,6 +1,6 @@
 """A report as one self-contained HTML file that opens offline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -18,10 +18,6 @@ _ACCENTS = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"
 
 def render(report: AuditReport | InferenceReport) -> str:
     """Render a report; the same report gives the same text."""
-    environment = Environment(
-        loader=PackageLoader("mimia.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    environment.filters["p_value"] = p_value_text
     values: dict[str, object] = {
         "report": report,
         "run": report.run,
@@ -37,7 +33,16 @@ def render(report: AuditReport | InferenceReport) -> str:
         values["rows"] = _rows
         values["utility_rows"] = _utility_rows
         values["roc"] = roc_figure(report.evaluations, report.measured.blind, report.run.counts["non-members"])
-    return environment.get_template(f"{report.kind}.html.j2").render(values)
+    return render_page(report.kind, values)
+
+
+def render_page(kind: str, values: Mapping[str, object]) -> str:
+    """Fill in the template of a kind of page."""
+    environment = Environment(
+        loader=PackageLoader("mimia.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["p_value"] = p_value_text
+    return environment.get_template(f"{kind}.html.j2").render(values)
 
 
 def _training(run: Run) -> str | None:
