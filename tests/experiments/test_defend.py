@@ -12,12 +12,12 @@ from mimia.experiments.defend import advice, defend
 from mimia.experiments.render import Tradeoff
 
 
-def row(found: float | None, probe: float | None, guessed: float = 0.5) -> Tradeoff:
+def row(found: float | None, probe: float | None, guessed: float = 0.5, area: float = 0.8) -> Tradeoff:
     def estimate(value: float | None) -> Estimate:
         return Estimate(None, note="none") if value is None else Estimate(value, value - 0.05, value + 0.05)
 
     none = Estimate(None, note="none")
-    return Tradeoff("threshold", estimate(0.5), estimate(found), none, estimate(probe), none, estimate(guessed))
+    return Tradeoff("threshold", estimate(area), estimate(found), none, estimate(probe), none, estimate(guessed))
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,7 @@ def row(found: float | None, probe: float | None, guessed: float = 0.5) -> Trade
         ({"none": row(0.5, 0.8), "flips": row(0.0, 0.7), "crops": row(0.3, 0.76)}, "Crops"),  # flips cost too much
         ({"none": row(0.1, 0.8), "flips": row(0.2, 0.8)}, "No defence helps"),
         ({"none": row(0.5, None, 0.4), "flips": row(0.1, None, 0.3), "crops": row(0.3, None, 0.41)}, "Crops"),
+        ({"none": row(0.1, 0.8, area=0.54), "flips": row(0.0, 0.8)}, "No leak to defend against"),
         ({"none": row(None, 0.8), "flips": row(None, 0.8)}, "Too few images"),
     ],
 )

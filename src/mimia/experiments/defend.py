@@ -18,6 +18,7 @@ from mimia.store import replacing
 PAGE = "defences.html"
 _PROBED = 5  # one image in so many is kept to measure utility by
 _MOST_PROBED = 4000
+_GUESS = 0.5  # ROC area
 _FEWEST_FALSE_POSITIVES = 2  # fewer than an audit asks for: defences are compared, and intervals shown
 
 
@@ -78,6 +79,11 @@ def _page(results: Sequence[CellResult], failures: Mapping[str, str], source: st
 def advice(rows: Mapping[str, Tradeoff]) -> tuple[str, str]:
     """Say which defence leaks least among those whose utility is not clearly below that of no defence."""
     plain = rows[UNDEFENDED]
+    if (plain.area.low or 0.0) <= _GUESS:
+        return "No leak to defend against", (
+            f"Without a defence, the strongest attack has a ROC area of {plain.area}, which may be a guess: train for "
+            "longer, or give more images, to see what a defence does."
+        )
     name_of_utility = "guessed" if plain.linear_probe.value is None else "linear_probe"
     utility = attrgetter(name_of_utility)
     found = {
