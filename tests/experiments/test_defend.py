@@ -9,7 +9,7 @@ from mimia.errors import MimiaError
 from mimia.evaluation.estimate import Estimate
 from mimia.experiments.defences import cells_for, defences
 from mimia.experiments.defend import advice, defend
-from mimia.experiments.render import Tradeoff
+from mimia.experiments.tradeoff import Tradeoff
 
 
 def row(found: float | None, probe: float | None, guessed: float = 0.5, area: float = 0.8) -> Tradeoff:

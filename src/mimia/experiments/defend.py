@@ -8,9 +8,9 @@ from typing import Any
 from mimia.config import Settings
 from mimia.errors import MimiaError
 from mimia.experiments.defences import UNDEFENDED, cells_for
-from mimia.experiments.render import TRADEOFF, Tradeoff, tradeoff, tradeoff_figures
 from mimia.experiments.results import CellResult, read_result
 from mimia.experiments.runner import Task, run
+from mimia.experiments.tradeoff import TRADEOFF, Tradeoff, tradeoff, tradeoff_figures
 from mimia.images.sources import open_source
 from mimia.report.html import render_page
 from mimia.store import replacing

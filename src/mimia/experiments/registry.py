@@ -14,10 +14,9 @@ from mimia.experiments.render import (
     distribution_pages,
     matrix_pages,
     table_pages,
-    tradeoff_pages,
-    utility_pages,
 )
 from mimia.experiments.results import CellResult
+from mimia.experiments.tradeoff import tradeoff_pages, utility_pages
 
 
 @dataclass(frozen=True)

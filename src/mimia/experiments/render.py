@@ -2,45 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 from mimia.attacks.registry import ATTACKS
 from mimia.attacks.selection import access_of
 from mimia.evaluation.estimate import Estimate
 from mimia.evaluation.sets import smallest_set
-from mimia.evaluation.utility import Utility
 from mimia.experiments.attacks import OF_DECODERS
 from mimia.experiments.results import CellResult
-from mimia.report.figures import curve_figure, histogram_figure, roc_figure, tradeoff_figure
+from mimia.report.figures import curve_figure, histogram_figure, roc_figure
 
 _DRAWN = 6  # curves of a figure beside the threshold
-_UTILITIES = ("linear probe", "nearest neighbours", "guessed of hidden patches")
 
-
-class Tradeoff(NamedTuple):
-    """How much a model gives away, and what it is good for.
-
-    Attributes:
-        attack: The strongest one.
-        area: Its ROC area.
-        found: Its TPR at 1 % FPR.
-        most_exposed: Its TPR at 0.1 % FPR.
-        linear_probe: Of the target's features.
-        nearest_neighbours: Of the target's features.
-        guessed: What the target saves of the error on hidden patches.
-    """
-
-    attack: str
-    area: Estimate
-    found: Estimate
-    most_exposed: Estimate
-    linear_probe: Estimate
-    nearest_neighbours: Estimate
-    guessed: Estimate
-
-
-TRADEOFF = ("strongest attack", "ROC area", "TPR at 1 % FPR", "TPR at 0.1 % FPR", *_UTILITIES)
-"""What a reader calls the parts of a `Tradeoff`."""
 
 Pages = dict[str, str]
 """Texts by the names of their files: tables in Markdown, figures in SVG."""
@@ -89,48 +61,6 @@ def curve_pages(results: Sequence[CellResult]) -> Pages:
     return table_pages(results)
 
 
-def utility_pages(results: Sequence[CellResult]) -> Pages:
-    """Give a table of what features are good for: for each cell those of the target, of an untrained model, pixels."""
-    axes = [*results[0].at]
-    lines = [f"| {' | '.join([*axes, 'features', *_UTILITIES])} |", f"|{'---|' * (len(axes) + 1 + len(_UTILITIES))}"]
-    for result in results:
-        place = [str(result.at[axis]) for axis in axes]
-        for features, utility in result.report.utility.items():
-            figures = [_figure(estimate) if estimate else "–" for estimate in _utilities(utility)]
-            lines.append(f"| {' | '.join([*place, features, *figures])} |")
-    return {"table.md": "\n".join(lines) + "\n"}
-
-
-def tradeoff_pages(results: Sequence[CellResult]) -> Pages:
-    """Give a table of leakage beside utility, a row a cell, and a figure for each measure of utility."""
-    (axis,) = results[0].at
-    lines = [f"| {axis} | {' | '.join(TRADEOFF)} |", f"|{'---|' * (1 + len(TRADEOFF))}"]
-    for result in results:
-        row = tradeoff(result)
-        lines.append(f"| {result.at[axis]} | `{row.attack}` | {' | '.join(map(_figure, _estimates(row)))} |")
-    return {"table.md": "\n".join(lines) + "\n"} | tradeoff_figures(results)
-
-
-def tradeoff(result: CellResult) -> Tradeoff:
-    """Give what a target gives away and what it is good for."""
-    strongest = next(each for each in result.report.evaluations if each.attack == result.report.strongest)
-    leaks = (strongest.area, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
-    utilities = [each or Estimate(None, note="–") for each in _utilities(result.report.utility["target"])]
-    return Tradeoff(strongest.attack, *leaks, *utilities)
-
-
-def tradeoff_figures(results: Sequence[CellResult]) -> Pages:
-    """Draw what the strongest attack finds against each measure of utility that there is."""
-    (axis,) = results[0].at
-    rows = {str(result.at[axis]): tradeoff(result) for result in results}
-    pages: Pages = {}
-    for place, utility in enumerate(_UTILITIES, start=-len(_UTILITIES)):
-        points = {name: (_estimates(row)[place], row.found) for name, row in rows.items()}
-        if any(across.value is not None for across, _ in points.values()):
-            pages[f"{utility.replace(' ', '-')}.svg"] = tradeoff_figure(points, utility, "TPR at 1 % FPR")
-    return pages
-
-
 def table(results: Sequence[CellResult]) -> str:
     """Give a Markdown table of ROC areas and rates at 1 % false alarms, with their intervals."""
     axes, attacks = [*results[0].at], _attacks(results)
@@ -138,7 +68,7 @@ def table(results: Sequence[CellResult]) -> str:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for result in results:
         found = {each.attack: each for each in result.report.evaluations}
-        cells = [f"{_figure(found[name].area)}; {_figure(found[name].tpr_at_1_percent)}" for name in attacks]
+        cells = [f"{figure_text(found[name].area)}; {figure_text(found[name].tpr_at_1_percent)}" for name in attacks]
         lines.append(f"| {' | '.join([*(str(result.at[axis]) for axis in axes), *cells])} |")
     notes = "".join(f"\n{note}\n" for note in dict.fromkeys(result.footnote for result in results) if note)
     return "\n".join(lines) + f"\n\nIn each cell: ROC area; TPR at 1 % FPR.\n{notes}"
@@ -149,7 +79,7 @@ def matrix(results: Sequence[CellResult], attack: str) -> str:
     first, second = results[0].at
     rows, columns = (list(dict.fromkeys(result.at[axis] for result in results)) for axis in (first, second))
     areas = {
-        (result.at[first], result.at[second]): _figure(each.area)
+        (result.at[first], result.at[second]): figure_text(each.area)
         for result in results
         for each in result.report.evaluations
         if each.attack == attack
@@ -181,9 +111,9 @@ def comparison_table(cells: Sequence[CellResult]) -> str:
             columns = (
                 f"`{evaluation.attack}`",
                 _level(cell, evaluation.attack),
-                _figure(evaluation.area),
-                _figure(evaluation.tpr_at_1_percent),
-                _figure(evaluation.tpr_at_01_percent),
+                figure_text(evaluation.area),
+                figure_text(evaluation.tpr_at_1_percent),
+                figure_text(evaluation.tpr_at_01_percent),
                 "none" if smallest is None else str(smallest),
             )
             rows.append((evaluation.area.value or 0.0, f"| {' | '.join(columns)} |"))
@@ -213,15 +143,8 @@ def _level(cell: CellResult, attack: str) -> str:
     return cell.report.run.access.partition("(")[2].partition(":")[0]
 
 
-def _figure(estimate: Estimate) -> str:
+def figure_text(estimate: Estimate) -> str:
+    """Write a figure into a table."""
     if estimate.value is None and estimate.note.startswith("too few images"):
         return "too few images"
     return str(estimate)
-
-
-def _utilities(utility: Utility) -> tuple[Estimate | None, ...]:
-    return utility.linear_probe, utility.nearest_neighbours, utility.explained
-
-
-def _estimates(row: Tradeoff) -> tuple[Estimate, ...]:
-    return row[1:]
