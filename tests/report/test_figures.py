@@ -11,7 +11,14 @@ from mimia.arrays import Floats
 from mimia.config import EvaluationSettings
 from mimia.evaluation.estimate import Estimate, share
 from mimia.evaluation.evaluate import evaluate
-from mimia.report.figures import curve_figure, histogram_figure, roc_figure, training_figure
+from mimia.report.figures import (
+    curve_figure,
+    histogram_figure,
+    matrix_figure,
+    roc_figure,
+    tradeoff_figure,
+    training_figure,
+)
 from mimia.report.schema import AuditReport, Histogram, Model
 
 SETTINGS = EvaluationSettings()
@@ -52,6 +59,19 @@ def falling(start: float, end: float, epochs: int = 100) -> list[float]:
     return values
 
 
+def matrix(values: list[str]) -> str:
+    areas = {(row, column): 0.5 + 0.5 * (row == column) for row in values for column in values}
+    return matrix_figure(areas, "target's data", "shadows' data", "areas")
+
+
+def tradeoff(points: dict[str, tuple[float | None, float]]) -> str:
+    def estimate(value: float | None) -> Estimate:
+        return Estimate(None, note="no labels") if value is None else Estimate(value, value - 0.02, value + 0.02)
+
+    pairs = {name: (estimate(across), estimate(up)) for name, (across, up) in points.items()}
+    return tradeoff_figure(pairs, "linear probe", "TPR at 1 % FPR")
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "histogram": histogram,
     "histogram of one bin": lambda: histogram(counts={"members": (0, 9, 0), "non-members": (0, 1, 0)}),
@@ -89,6 +109,15 @@ FIGURES: dict[str, Callable[[], str]] = {
     "curves without a figure": lambda: curve_figure(
         {"none": [(1, Estimate(None, note="too few")), (2, Estimate(None, note="too few"))]}, "masks", "TPR at 1 % FPR"
     ),
+    "matrix of two values": lambda: matrix(["0.5", "0.75"]),
+    "matrix of many": lambda: matrix([f"{0.1 * step:.1f}" for step in range(1, 10)]),
+    "matrix of long names": lambda: matrix(["CIFAR-10", "TinyImageNet", "MiniImageNet"]),
+    "matrix with a place that is empty": lambda: matrix_figure(
+        {("a", "a"): 0.5, ("b", "b"): 1.0}, "down", "across", "t"
+    ),
+    "two defences": lambda: tradeoff({"none": (0.4, 0.9), "flips": (0.38, 0.0)}),
+    "many defences": lambda: tradeoff({f"a defence of number {number}": (0.4, 0.1 * number) for number in range(10)}),
+    "defences without utility": lambda: tradeoff({"none": (None, 0.5)}),
     "losses of shadows alone": lambda: training(*[falling(1, 0.1)] * 9, target=False),
 }
 
@@ -164,3 +193,14 @@ def test_quantity_of_any_name_is_written_as_it_is() -> None:
 )
 def test_target_is_told_from_few_shadows_by_their_names_and_from_many_as_one(count: int, labels: list[str]) -> None:
     assert texts(training(*[falling(1, 0.1)] * count))[-len(labels) :] == labels
+
+
+def test_matrix_shows_each_area_at_its_place() -> None:
+    areas = {("a", "x"): 0.51, ("a", "y"): 0.62, ("b", "x"): 0.73, ("b", "y"): 0.99}
+    assert texts(matrix_figure(areas, "down", "across", "areas"))[-4:] == ["0.51", "0.62", "0.73", "0.99"]
+
+
+def test_each_defence_has_a_look_and_a_name_of_its_own() -> None:
+    names = [f"defence {number}" for number in range(12)]
+    found = texts(tradeoff({name: (0.1 * number, 0.5) for number, name in enumerate(names)}))
+    assert [text for text in found if text.startswith("defence")] == names

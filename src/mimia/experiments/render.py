@@ -1,6 +1,6 @@
 """Tables in Markdown and figures in SVG, from results alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from mimia.attacks.registry import ATTACKS
@@ -9,7 +9,7 @@ from mimia.evaluation.estimate import Estimate
 from mimia.evaluation.sets import smallest_set
 from mimia.experiments.attacks import OF_DECODERS
 from mimia.experiments.results import CellResult
-from mimia.report.figures import curve_figure, histogram_figure, roc_figure
+from mimia.report.figures import curve_figure, histogram_figure, matrix_figure, roc_figure
 
 _DRAWN = 6  # curves of a figure beside the threshold
 
@@ -49,8 +49,15 @@ def distribution_pages(results: Sequence[CellResult]) -> Pages:
 
 
 def matrix_pages(results: Sequence[CellResult]) -> Pages:
-    """Give a matrix of ROC areas for each attack: a row a value of the first axis, a column one of the second."""
-    return {f"{name}.md": matrix(results, name) for name in _attacks(results)}
+    """Give ROC areas of each attack as table and figure: a row a value of the first axis, a column one of the other."""
+    pages: Pages = {}
+    for name in _attacks(results):
+        areas = _areas(results, name)
+        first, second = results[0].at
+        values = {place: area.value for place, area in areas.items() if area.value is not None}
+        pages[f"{name}.md"] = matrix(areas, first, second)
+        pages[f"{name}.svg"] = matrix_figure(values, first, second, f"ROC areas of {name}")
+    return pages
 
 
 def curve_pages(results: Sequence[CellResult]) -> Pages:
@@ -74,19 +81,25 @@ def table(results: Sequence[CellResult]) -> str:
     return "\n".join(lines) + f"\n\nIn each cell: ROC area; TPR at 1 % FPR.\n{notes}"
 
 
-def matrix(results: Sequence[CellResult], attack: str) -> str:
-    """Give a Markdown matrix of an attack's ROC areas over two axes."""
+def matrix(areas: Mapping[tuple[str, str], Estimate], first: str, second: str) -> str:
+    """Give a Markdown matrix of ROC areas over two axes."""
+    rows, columns = (list(dict.fromkeys(place[axis] for place in areas)) for axis in (0, 1))
+    lines = [f"| {first} ↓, {second} → | {' | '.join(columns)} |", f"|{'---|' * (len(columns) + 1)}"]
+    for row in rows:
+        figures = [figure_text(areas[row, column]) if (row, column) in areas else "" for column in columns]
+        lines.append(f"| {row} | {' | '.join(figures)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _areas(results: Sequence[CellResult], attack: str) -> dict[tuple[str, str], Estimate]:
+    """Give an attack's ROC area at each place of a grid with two axes."""
     first, second = results[0].at
-    rows, columns = (list(dict.fromkeys(result.at[axis] for result in results)) for axis in (first, second))
-    areas = {
-        (result.at[first], result.at[second]): figure_text(each.area)
+    return {
+        (str(result.at[first]), str(result.at[second])): each.area
         for result in results
         for each in result.report.evaluations
         if each.attack == attack
     }
-    lines = [f"| {first} ↓, {second} → | {' | '.join(map(str, columns))} |", f"|{'---|' * (len(columns) + 1)}"]
-    lines += [f"| {row} | {' | '.join(areas.get((row, column), '') for column in columns)} |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def curves(results: Sequence[CellResult], axis: str) -> str:

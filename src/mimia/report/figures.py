@@ -34,6 +34,7 @@ _STYLE: dict[Any, Any] = {
 _HEADROOM = 1.28  # above a histogram, for the legend
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5fb0", "#c17817")
 _GREY = "#7b8794"
+_DARK = 0.8  # ROC area whose shade takes white letters
 _GROUP_COLOURS = {"members": "#d1495b", "non-members": "#1b6ca8", "candidates": "#d1495b"}
 
 
@@ -119,8 +120,9 @@ def tradeoff_figure(points: Mapping[str, tuple[Estimate, Estimate]], x: str, y: 
             label=name,
         )
     axes.set_ylim(bottom=0)
-    figure.set_figheight(_SIZE[1] + _LEGEND_ROW * math.ceil(len(known) / 2))
-    figure.legend(frameon=False, loc="outside lower center", ncols=2, **_LEGEND)
+    if known:
+        figure.set_figheight(_SIZE[1] + _LEGEND_ROW * math.ceil(len(known) / 2))
+        figure.legend(frameon=False, loc="outside lower center", ncols=2, **_LEGEND)
     return _svg(figure, f"{y} against {x}")
 
 
@@ -130,6 +132,30 @@ def _arms(estimate: Estimate) -> list[list[float]]:
     low = value if estimate.low is None else estimate.low
     high = value if estimate.high is None else estimate.high
     return [[value - low], [high - value]]
+
+
+def matrix_figure(areas: Mapping[tuple[str, str], float], down: str, across: str, title: str) -> str:
+    """Draw ROC areas over two axes, from a guess (white) to a perfect attack (dark).
+
+    Args:
+        areas: By the values on the first axis, which goes down, and on the second.
+        down: Name of the first axis.
+        across: Name of the second.
+        title: What a screen reader calls it.
+    """
+    rows, columns = (list(dict.fromkeys(place[axis] for place in areas)) for axis in (0, 1))
+    figure, axes = _figure(across, down)
+    axes.grid(visible=False)
+    shades = [[areas.get((row, column), math.nan) for column in columns] for row in rows]
+    axes.pcolormesh(shades, cmap="Reds", vmin=0.5, vmax=1)
+    for (row, column), area in areas.items():
+        dark = area > _DARK
+        place = (columns.index(column) + 0.5, rows.index(row) + 0.5)
+        axes.text(*place, f"{area:.2f}", ha="center", va="center", color="white" if dark else "#1f2933")
+    axes.set_xticks([place + 0.5 for place in range(len(columns))], columns)
+    axes.set_yticks([place + 0.5 for place in range(len(rows))], rows)
+    axes.invert_yaxis()
+    return _svg(figure, title)
 
 
 def training_figure(models: Sequence[Model]) -> str:
