@@ -85,7 +85,15 @@ _AUGMENTATIONS: dict[Profile, tuple[Augmentation, ...]] = {
     "mini": ("none", "flip", "crop"),
     "paper": ("none", "flip", "crop"),
 }
-_PROBES: dict[Profile, int] = {"smoke": 400, "mini": 4000, "paper": 4000}
+_USED: dict[Profile, Tree] = {  # an encoder of a few hundred images is of little use
+    "smoke": {"split": {"n_probe": 400}},
+    "mini": {
+        "recipe": {"epochs": 150},
+        "split": {"n_members": 1500, "n_probe": 4000},
+        "shadows": {"count": 1},
+    },
+    "paper": {"split": {"n_probe": 4000}},
+}
 _THRESHOLD: Tree = {"attacks": {"names": ("threshold",)}}
 _CALIBRATED: Tree = {"attacks": {"names": ("threshold", "calibrated")}}
 _STRONGEST: Tree = {"attacks": {"names": ("threshold", "calibrated", "ensemble")}}
@@ -102,9 +110,9 @@ def main_table(profile: Profile, data: Path) -> Sequence[Cell]:
 
 def downstream(profile: Profile, data: Path) -> Sequence[Cell]:
     """Give a pre-training on each data set, whose encoder is then used (figure 1)."""
-    probing = {"split": {"n_probe": _PROBES[profile]}}
     return [
-        _cell(profile, {"data": source}, _of(profile, data, source), probing, _THRESHOLD) for source in _DATA[profile]
+        _cell(profile, {"data": source}, _of(profile, data, source), _USED[profile], _THRESHOLD)
+        for source in _DATA[profile]
     ]
 
 
