@@ -19,7 +19,7 @@ from mimia.experiments.results import has_result
 from mimia.experiments.speed import Machine, Shape
 from mimia.measuring import CONTROLS, kinds_of
 from mimia.pretraining.loop import steps_per_epoch
-from mimia.pretraining.models import online_recipe
+from mimia.pretraining.models import as_long
 from mimia.recipes import Recipe
 from mimia.splits import reference_sizes
 from mimia.store import Store
@@ -119,11 +119,11 @@ def work_of(cell: Cell) -> Work | None:
 
     recipe = settings.recipe.model_copy(update={"preset": ""})
     imitated = settings.shadows.imitating(recipe)
-    as_long = online_recipe(imitated, split.n_members, judged)
+    of_online = as_long(imitated, split.n_members, judged // 2)
     target = Training("target", 0, of_target, split.n_members, shape, recipe)
     untrained = Training("untrained", 0, of_target, 0, shape, imitated)
     shadows = [Training("shadow", number, of_shadows, half, shape, imitated) for number in range(wanted.shadows)]
-    online = [Training("online", number, of_judged, judged // 2, shape, as_long) for number in range(wanted.online)]
+    online = [Training("online", number, of_judged, judged // 2, shape, of_online) for number in range(wanted.online)]
     offline = [target, *shadows]
 
     kinds, learning = kinds_of(attacks, online=False)
@@ -167,7 +167,7 @@ def work_of(cell: Cell) -> Work | None:
             (model.role, model.number, *model.drawn),
             model.images // 2,
             shape,
-            model.recipe.undefended,
+            as_long(model.recipe.undefended, model.images, model.images // 2),
         )
         for model in (*offline, *online)
         for number in range(2 * model.recipe.cross_fits)

@@ -108,13 +108,13 @@ def _teachers(
     store: Store,
     description: str,
 ) -> Teachers:
-    """Pre-train the models from which a cross-fitted one learns."""
+    """Pre-train the models from which a cross-fitted one learns, each for as many steps."""
     seen = halves(len(images), recipe.cross_fits, np.random.default_rng(derived_seed(seed, "halves")))
     checkpoints = [
         pretrained(
             images.take(np.flatnonzero(half)),
             spec,
-            recipe.undefended,
+            as_long(recipe.undefended, len(images), int(half.sum())),
             derived_seed(seed, "teacher", number),
             compute,
             store,
@@ -198,14 +198,13 @@ def pretrained_online(
 
     They have more images than the target, whose number is ``members``, and as many steps.
     """
-    recipe = online_recipe(recipe, members, int(split.judged.sum()))
+    recipe = as_long(recipe, members, max(1, int(split.judged.sum()) // 2))
     return _on_halves("online", images, split.rows, split.online, spec, recipe, compute, store, tokenizer, validation)
 
 
-def online_recipe(recipe: Recipe, members: int, judged: int) -> Recipe:
-    """Give the recipe of a model for the online attacks: as many steps on half of the judged images as on members."""
-    half = max(1, judged // 2)
-    shorter = steps_per_epoch(members, recipe) / steps_per_epoch(half, recipe)
+def as_long(recipe: Recipe, members: int, images: int) -> Recipe:
+    """Give a recipe with as many steps on some number of images as the given one has on the members."""
+    shorter = steps_per_epoch(members, recipe) / steps_per_epoch(images, recipe)
     changes = {"epochs": max(1, round(recipe.epochs * shorter))}
     if recipe.stop_epoch is not None:
         changes["stop_epoch"] = max(1, round(recipe.stop_epoch * shorter))
