@@ -34,7 +34,7 @@ _STYLE: dict[Any, Any] = {
 _HEADROOM = 1.28  # above a histogram, for the legend
 _COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5fb0", "#c17817")
 _GREY = "#7b8794"
-_DARK = 0.8  # ROC area whose shade takes white letters
+_DARK = 0.75  # ROC area whose shade takes white letters
 _GROUP_COLOURS = {"members": "#d1495b", "non-members": "#1b6ca8", "candidates": "#d1495b"}
 
 
