@@ -22,10 +22,9 @@ from mimia.pretraining.models import (
     pretrained,
     pretrained_online,
     pretrained_shadows,
-    spec_for,
     tokenizer_of,
-    with_mask_ratio,
 )
+from mimia.pretraining.specs import spec_for, with_mask_ratio
 from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
 from mimia.signals.base import Evidence, Shadows

@@ -9,7 +9,8 @@ from mimia.encoders.base import Reconstructor
 from mimia.encoders.per_image import norms, per_image_gradients
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
-from mimia.pretraining.models import spec_for, untrained
+from mimia.pretraining.models import untrained
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.store import Store
 

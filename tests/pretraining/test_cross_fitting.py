@@ -12,7 +12,8 @@ from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.cross_fitting import Teachers, halves
 from mimia.pretraining.loop import train
-from mimia.pretraining.models import pretrained, spec_for, untrained
+from mimia.pretraining.models import pretrained, untrained
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.store import Store
 

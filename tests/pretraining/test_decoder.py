@@ -14,7 +14,7 @@ from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.decoder import borrowed_decoder, fitted_decoder, linear_map, with_decoders, with_latent_decoders
-from mimia.pretraining.models import spec_for
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.store import Store
 

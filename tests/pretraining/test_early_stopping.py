@@ -15,7 +15,8 @@ from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining import loop
 from mimia.pretraining.loop import train
-from mimia.pretraining.models import spec_for, untrained
+from mimia.pretraining.models import untrained
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
 from mimia.store import Store

@@ -15,7 +15,8 @@ from mimia.errors import MimiaError
 from mimia.images.facts import FACTS
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
-from mimia.pretraining.models import pixel_statistics, pretrained, pretrained_shadows, spec_for
+from mimia.pretraining.models import pretrained, pretrained_shadows
+from mimia.pretraining.specs import pixel_statistics, spec_for
 from mimia.recipes import Recipe
 from mimia.splits import Wanted, split_for_audit
 from mimia.store import Store

@@ -30,8 +30,9 @@ from mimia.images.load import load_images
 from mimia.pretraining import loop
 from mimia.pretraining.decoder import fitted_decoder
 from mimia.pretraining.loop import train
-from mimia.pretraining.models import spec_for, untrained
+from mimia.pretraining.models import untrained
 from mimia.pretraining.private import noisy_backward, privacy_of, taking_part
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.store import Store
 

@@ -15,7 +15,8 @@ from mimia.encoders.tokenizer import TokenizerArchitecture, fit_patch_tokenizer
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
-from mimia.pretraining.models import pretrained, pretrained_shadows, spec_for, tokenizer_of
+from mimia.pretraining.models import pretrained, pretrained_shadows, tokenizer_of
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
 from mimia.splits import Split, Wanted, split_for_audit

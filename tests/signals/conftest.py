@@ -17,7 +17,7 @@ from mimia.encoders.mae import Mae, of_decoder
 from mimia.encoders.tokenizer import PatchTokenizer
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
-from mimia.pretraining.models import spec_for
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.signals.kinds import Asking, Subject
 from mimia.store import Store

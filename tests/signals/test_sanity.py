@@ -11,7 +11,8 @@ from mimia.encoders.checkpoints import native
 from mimia.encoders.mae import Mae
 from mimia.errors import MimiaError
 from mimia.images.imageset import ImageSet
-from mimia.pretraining.models import pretrained, spec_for
+from mimia.pretraining.models import pretrained
+from mimia.pretraining.specs import spec_for
 from mimia.recipes import Recipe
 from mimia.signals.sanity import check_reconstruction, relative_error
 from mimia.store import Store

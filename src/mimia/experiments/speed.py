@@ -21,8 +21,9 @@ from mimia.images.facts import FACTS
 from mimia.images.imageset import ImageSet
 from mimia.pretraining.cross_fitting import Teachers, halves
 from mimia.pretraining.loop import private_step, training_step
-from mimia.pretraining.models import spec_for, untrained
+from mimia.pretraining.models import untrained
 from mimia.pretraining.schedule import make_optimizer
+from mimia.pretraining.specs import spec_for
 from mimia.progress import console
 from mimia.recipes import Recipe
 from mimia.signals.kinds import Asking, Subject

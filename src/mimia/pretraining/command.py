@@ -15,7 +15,8 @@ from mimia.images.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
 from mimia.images.imageset import ImageSet
 from mimia.images.load import load_images
 from mimia.pretraining.loop import STATE
-from mimia.pretraining.models import given_tokenizer, pretrained, spec_for
+from mimia.pretraining.models import given_tokenizer, pretrained
+from mimia.pretraining.specs import spec_for
 from mimia.seeds import derived_seed
 from mimia.store import Store
 
