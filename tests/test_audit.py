@@ -401,6 +401,19 @@ def test_images_without_labels_show_how_hidden_patches_are_guessed(shared: Path,
     assert "no labels" in render(report)
 
 
+def test_images_of_one_class_have_no_classes_to_be_read(
+    shared: Path, digits: ImageSet, shuffled: Indices, tmp_path: Path
+) -> None:
+    """The images of a side lie in one folder within the folder that is named."""
+    sides = dict(zip(("members", "nonmembers"), np.split(shuffled[:700], [100]), strict=True))
+    for name, rows in sides.items():
+        (tmp_path / name).mkdir()
+        write_images(tmp_path / name / "photos", digits, rows)
+    data = {name: str(tmp_path / name) for name in sides}
+    report = audit(settings_of(shared, data=data, split={"n_probe": 100})).report
+    assert {str(utility.linear_probe) for utility in report.utility.values()} == {"one class alone"}
+
+
 def test_target_and_shadows_are_stopped_by_the_same_images(shared: Path) -> None:
     recipe = RECIPE | {"epochs": 30, "patience": 1}
     report = audit(settings_of(shared, recipe=recipe, split=SIDES | {"n_validation": 60})).report

@@ -19,6 +19,7 @@ from mimia.splits import Split
 PIXELS = "pixels"
 _CHUNK = 256
 _NO_LABELS = Estimate(None, note="no labels")
+_ONE_CLASS = Estimate(None, note="one class alone")
 
 
 def downstream_use(bench: Bench, measured: Measured, split: Split) -> dict[str, Utility]:
@@ -52,7 +53,9 @@ def _use_of(subject: Subject, images: ImageSet, labels: Ids, bench: Bench) -> Ut
 
 
 def _read(features: Floats, labels: Ids, bench: Bench) -> Utility:
+    learning = np.arange(len(labels)) < len(labels) // 2  # their order was drawn
     if not labels.all():
         return Utility(_NO_LABELS, _NO_LABELS)
-    learning = np.arange(len(labels)) < len(labels) // 2  # their order was drawn
+    if len(np.unique(labels[learning])) == 1:  # a folder of images in a folder, say
+        return Utility(_ONE_CLASS, _ONE_CLASS)
     return classify(features, labels, learning, bench.settings.evaluation.seed)

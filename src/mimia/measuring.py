@@ -10,7 +10,6 @@ import numpy as np
 from mimia.arrays import Bools
 from mimia.attacks.base import Attack, Scores
 from mimia.bench import Bench
-from mimia.config import Settings
 from mimia.encoders.base import ModelSpec
 from mimia.encoders.checkpoints import native
 from mimia.encoders.tokenizer import Tokenizer
@@ -168,7 +167,7 @@ def _target(bench: Bench, split: Split) -> tuple[Path | None, Recipe, ModelSpec]
     if bench.decoder == "own" and native.load_training(target) is None:
         ordinary = images.take(split.rows[split.of("holdout")][:_ORDINARY])
         check_reconstruction(native.load(target), ordinary, settings.compute)
-    return (target, *_recipe_of(target, settings))
+    return target, bench.recipe, native.load_config(target).spec
 
 
 def _training_size(target: Path | None, split: Split) -> int:
@@ -232,10 +231,3 @@ def _attack(attack: Attack, measured: Measured) -> Scores:
         evidence, shadows = measured.evidence, measured.pool
     known = evidence.known.references if attack.needs.known and evidence.known is not None else None
     return attack.fit(shadows, known).score(evidence)
-
-
-def _recipe_of(target: Path, settings: Settings) -> tuple[Recipe, ModelSpec]:
-    """Give the target's own recipe where its directory tells it, so that the shadows are trained as it was."""
-    training = native.load_training(target)
-    spec = native.load_config(target).spec
-    return (training.recipe if training else settings.recipe), spec

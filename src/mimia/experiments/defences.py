@@ -15,8 +15,6 @@ _ATTACKS = ("threshold", "calibrated", "rmia", "ensemble")
 _EPSILON = 8
 _MUCH_MASKED = 0.9
 _HEAVIER = 10  # times the weight decay
-
-
 _BASE: dict[Profile, Tree] = {
     "smoke": {
         "recipe": {"preset": "mae-nano", "epochs": 40, "batch_size": 40},
