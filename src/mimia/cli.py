@@ -267,6 +267,7 @@ def reproduce(
     pages: Annotated[Path | None, typer.Option(help="Folder for tables and figures, from the results alone.")] = None,
     only: Annotated[str | None, typer.Option(help="Run the audits alone whose names begin so.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of each model.")] = None,
+    precision: Annotated[str, typer.Option(help="fp32, or bf16, which is faster where the processor has it.")] = "fp32",
     device: Device = None,
     store: StoreOption = None,
 ) -> None:
@@ -276,7 +277,7 @@ def reproduce(
     from mimia.experiments.runner import reproduce as run_experiments
 
     size = profile_of(profile)
-    common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads}}
+    common: dict[str, Any] = {"compute": {"device": device or "auto", "threads": threads, "precision": precision}}
     common |= {"store": store} if store else {}
     if listed:
         _show(overview(size, data, results, common))

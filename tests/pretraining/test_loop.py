@@ -82,11 +82,13 @@ def digits(store: Path) -> ImageSet:
 
 @pytest.fixture
 def run(digits: ImageSet, tmp_path: Path) -> Run:
-    def run(name: str, seed: int = 3, **changes: Any) -> tuple[Reconstructor, Training]:
+    def run(
+        name: str, seed: int = 3, compute: ComputeSettings = COMPUTE, **changes: Any
+    ) -> tuple[Reconstructor, Training]:
         recipe = make_recipe(**changes)
         (tmp_path / name).mkdir(exist_ok=True)
         model = untrained(digits, spec_for(digits, recipe), recipe, seed)
-        return model, train(model, digits, recipe, seed, COMPUTE, tmp_path / name)
+        return model, train(model, digits, recipe, seed, compute, tmp_path / name)
 
     return run
 
@@ -149,6 +151,15 @@ def test_training_of_each_family_lowers_its_loss(run: Run, preset: str) -> None:
     model, training = run("work", preset=preset, epochs=40, augmentation="none", base_learning_rate=3e-2)
     assert np.mean(training.losses[-5:]) < 0.9 * training.losses[0]
     assert not model.training
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_training_in_half_precision_stays_close_to_that_in_full(run: Run, preset: str) -> None:
+    full, losses = run("full", preset=preset)
+    half, others = run("half", preset=preset, compute=COMPUTE.model_copy(update={"precision": "bf16"}))
+    assert others.losses == pytest.approx(losses.losses, rel=0.02)
+    assert differ(half, full)
+    assert {value.dtype for value in half.parameters()} == {torch.float32}
 
 
 def test_settings_of_the_training_reach_it(run: Run) -> None:

@@ -26,7 +26,7 @@ def embedder_of(model: Reconstructor) -> Embedder:
         nothing = torch.zeros(len(pixels), 1, model.spec.tokens, dtype=torch.bool, device=device)
         with torch.inference_mode():
             tokens = model.tokens(torch.from_numpy(pixels).to(device), nothing)
-            vectors: Floats = tokens[:, 0].mean(dim=1).float().cpu().numpy()
+            vectors: Floats = tokens[:, 0].float().mean(dim=1).cpu().numpy()
         return vectors
 
     return embed

@@ -35,9 +35,18 @@ class Attention(nn.Module):
         batch, length, width = x.shape
         qkv = self.qkv(x).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = _attend(query, key, value)
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, length, width))
         return out
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Mix values, (B, heads, N, D/heads), by attention."""
+    if query.requires_grad and query.device.type == "cpu":
+        # On a CPU the backward pass of torch's kernel takes ten times as long in bf16 as in float32, for short rows.
+        with torch.autocast("cpu", enabled=False):
+            return F.scaled_dot_product_attention(query.float(), key.float(), value.float()).to(query.dtype)
+    return F.scaled_dot_product_attention(query, key, value)
 
 
 class Mlp(nn.Module):

@@ -58,7 +58,7 @@ def reproduce(
         profile: How large.
         data: Folder of the data files.
         results: Folder of all results; those of an experiment stand in ``<profile>/<name>``.
-        common: Settings of store and compute, which decide over no figure.
+        common: Settings of store and compute; of these the precision alone decides over figures.
         say: Tells a reader what is going on.
         only: Run the cells alone whose names begin so.
         pages: For each experiment the folder of its tables and figures, if they are wanted.
@@ -69,8 +69,10 @@ def reproduce(
     Raises:
         MimiaError: There is no such experiment, or no cell of that name.
     """
+    precision = read_settings(None, common).compute.precision
+    how = f"--profile {profile}" + (f" --precision {precision}" if precision != "fp32" else "")
     tasks = [
-        Task(f"{name} {cell.name}", cell, results / profile / name, f"mimia reproduce {name} --profile {profile}")
+        Task(f"{name} {cell.name}", cell, results / profile / name, f"mimia reproduce {name} {how}")
         for name in names
         for cell in experiment_of(name).cells(profile, data)
         if cell.name.startswith(only or "")
@@ -90,7 +92,7 @@ def run(tasks: Sequence[Task], common: Mapping[str, Any], say: Callable[[str], N
 
     Args:
         tasks: The audits.
-        common: Settings of store and compute, which decide over no figure.
+        common: Settings of store and compute.
         say: Tells a reader what is going on.
 
     Returns:

@@ -49,7 +49,7 @@ class Subject:
     Args:
         name: What the progress bar calls it.
         source: Checkpoint directory, or function.
-        compute: Device.
+        compute: Device and precision.
         latents: Checkpoint directory of the same encoder with a decoder of its latents, if there is one.
     """
 
@@ -58,6 +58,7 @@ class Subject:
     ) -> None:
         self.name = name
         self.source = source
+        self.compute = compute
         self.latents = latents
         self.device = accelerator(compute).device
 
@@ -76,7 +77,15 @@ class Subject:
     @cached_property
     def embed(self) -> Embedder:
         """The function from images to vectors."""
-        return embedder_of(self.model) if isinstance(self.source, Path) else self.source
+        if not isinstance(self.source, Path):
+            return self.source
+        model = embedder_of(self.model)
+
+        def embed(pixels: Pixels) -> Floats:
+            with accelerator(self.compute).autocast():
+                return model(pixels)
+
+        return embed
 
     def release(self) -> None:
         """Forget the loaded model, so that the next one takes its place in memory."""

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mimia.arrays import Floats, Ids, Pixels
+from mimia.compute import accelerator
 from mimia.seeds import torch_generator
 from mimia.signals.kinds import Asking, Kind, Subject
 from mimia.signals.views import random_crops_of
@@ -40,7 +41,8 @@ class Parts(Kind):
         """Give the sorted divergences from the uniform and from a sorted normal response: (B, 2 × crops)."""
         crops = subject.tensor(random_crops_of(pixels, ids, _CROPS, _AREA, asking.settings.seed))
         with torch.inference_mode():
-            patches, parts = _patches(subject, pixels), _parts(subject, crops)
+            with accelerator(asking.compute).autocast():
+                patches, parts = _patches(subject, pixels).float(), _parts(subject, crops).float()
             responses = F.log_softmax(parts @ patches.transpose(1, 2), dim=-1)  # (B, crops, L)
             uniform, normal = divergences(responses, asking.settings.seed)
         both: Floats = torch.cat([uniform.sort(dim=1).values, normal.sort(dim=1).values], dim=1).cpu().numpy()
