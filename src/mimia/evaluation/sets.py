@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from scipy.stats import ttest_ind_from_stats
+from scipy.special import stdtr
 
 from mimia.arrays import Floats
 from mimia.errors import MimiaError
@@ -56,8 +56,10 @@ def welch_test(candidates: Floats, known: Floats) -> float:
     candidates, known = _checked(candidates, known, fewest=2)
     if np.ptp(candidates) == 0 and np.ptp(known) == 0:
         return 0.0 if candidates[0] > known[0] else 1.0
-    sides = [(side.mean(), side.std(ddof=1), len(side)) for side in (candidates, known)]
-    return float(ttest_ind_from_stats(*sides[0], *sides[1], equal_var=False, alternative="greater").pvalue)
+    # Of each mean its variance and degrees of freedom; scipy.stats takes ten times as long, and power curves ask often.
+    (first, n), (second, m) = ((side.var(ddof=1) / len(side), len(side) - 1) for side in (candidates, known))
+    freedom = (first + second) ** 2 / (first**2 / n + second**2 / m)
+    return float(stdtr(freedom, (known.mean() - candidates.mean()) / np.sqrt(first + second)))
 
 
 def permutation_test(candidates: Floats, known: Floats, seed: int, resamples: int = 9_999) -> float:
