@@ -86,6 +86,7 @@ def scores_of(audit: AuditResult) -> Floats:
     return np.array(audit.scores[f"{audit.report.strongest} score"], dtype=np.float64)
 
 
+@pytest.mark.slow
 def test_audits_and_inferences_without_a_leak(make_bed: MakeBed) -> None:
     bed = make_bed("digits", 0, QUICK)
     audits = [null_audit(bed, seed) for seed in range(4)]

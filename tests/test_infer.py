@@ -144,6 +144,7 @@ def test_model_that_remembers_half_of_the_candidates_leaks(inferred: InferenceRe
     assert report.evaluation.p_value < 1e-6
 
 
+@pytest.mark.slow
 def test_candidates_without_a_member_are_called_a_leak_no_more_often_than_the_level_says(
     root: Path, target: Path, digits: Pixels, members: list[str]
 ) -> None:

@@ -20,6 +20,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     return read_settings(None, {"store": store, "compute": {"device": "cpu", "threads": 1}})
 
 
+@pytest.mark.slow
 def test_every_verdict_on_what_was_planted_is_right(settings: Settings) -> None:
     outcomes = list(self_test(settings))
     assert [outcome.case for outcome in outcomes] == list(CASES)
