@@ -414,7 +414,9 @@ def test_interrupted_training_goes_on_to_the_same_scores(
 ) -> None:
     line = [SCRIPT, "audit", "--data", str(place / "others"), *shlex.split(f"{SMALL} --epochs 80 --out run")]
     start = partial(subprocess.Popen, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    process = start(line)
+    # The tests themselves may run in the background, where a shell has interrupts ignored by all that it starts.
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = start(line, preexec_fn=heard)
     give_up = time.monotonic() + 120
     while not (len(trained := models(tmp_path)) == 1 and any(tmp_path.glob("store/work/models/*/training"))):
         assert process.poll() is None
