@@ -212,7 +212,9 @@ class ComputeSettings(_Frozen):
     """Where the arithmetic runs."""
 
     device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field("auto", description="device")
-    precision: Literal["fp32", "bf16"] = Field("fp32", description="bf16 is faster where the processor knows it")
+    precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="bf16 is faster where the processor knows it; DP-SGD trains in fp32 all the same"
+    )
     threads: PositiveInt | None = Field(None, description="threads; default: what torch takes")
 
 

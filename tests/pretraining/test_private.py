@@ -160,7 +160,7 @@ def test_noise_of_whole_batches_keeps_to_the_exact_epsilon_of_the_gaussian_mecha
     epsilon: float, epochs: int
 ) -> None:
     recipe = make_recipe(dp_epsilon=epsilon, epochs=epochs)
-    privacy = privacy_of(recipe, COMPUTE, images=500, batch_size=500, steps=epochs, taken=epochs)
+    privacy = privacy_of(recipe, images=500, batch_size=500, steps=epochs, taken=epochs)
     assert privacy is not None
     exact = of_gaussian(privacy.noise_multiplier / math.sqrt(epochs), recipe.dp_delta)
     assert 0.8 * epsilon < exact <= epsilon
@@ -169,7 +169,7 @@ def test_noise_of_whole_batches_keeps_to_the_exact_epsilon_of_the_gaussian_mecha
 
 @pytest.mark.filterwarnings("ignore:Optimal order")  # within the other accountant
 def test_noise_of_drawn_batches_keeps_to_the_epsilon_of_another_accountant() -> None:
-    privacy = privacy_of(make_recipe(dp_epsilon=1.0), COMPUTE, images=400, batch_size=100, steps=2000, taken=2000)
+    privacy = privacy_of(make_recipe(dp_epsilon=1.0), images=400, batch_size=100, steps=2000, taken=2000)
     assert privacy is not None
     accountant = PRVAccountant()
     accountant.history = [(privacy.noise_multiplier, 0.25, 2000)]
@@ -300,11 +300,15 @@ def test_what_does_not_go_with_privacy_says_why(digits: ImageSet, tmp_path: Path
         run(digits, tmp_path / "delta", dp_delta=0.02)
     with pytest.raises(MimiaError, match=r"No noise keeps 2 steps to an ε of 0\.001: raise recipe\.dp_epsilon"):
         run(digits, tmp_path / "epsilon", dp_epsilon=0.001, batch_size=64)
+
+
+def test_training_is_in_full_precision_whatever_the_other_steps_run_in(digits: ImageSet, tmp_path: Path) -> None:
     recipe = make_recipe()
-    model = untrained(digits, spec_for(digits, recipe), recipe, 3)
-    half = ComputeSettings(device="cpu", threads=1, precision="bf16")
-    with pytest.raises(MimiaError, match=r"full precision alone: set compute\.precision to fp32"):
-        train(model, digits, recipe, 3, half, tmp_path)
+    half = untrained(digits, spec_for(digits, recipe), recipe, 3)
+    train(half, digits, recipe, 3, COMPUTE.model_copy(update={"precision": "bf16"}), tmp_path)
+    full, _ = run(digits, tmp_path / "full")
+    for found, expected in zip(half.parameters(), full.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_training_that_diverges_says_so(digits: ImageSet, tmp_path: Path) -> None:

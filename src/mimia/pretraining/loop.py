@@ -73,7 +73,7 @@ def train(
     batch_size = len(images) // epoch_steps  # equal batches: fewer images are left out than an epoch has steps
     steps = recipe.epochs * epoch_steps
     last = (recipe.stop_epoch or recipe.epochs) * epoch_steps
-    privacy = privacy_of(recipe, compute, len(images), batch_size, steps, last)
+    privacy = privacy_of(recipe, len(images), batch_size, steps, last)
     fetch = _fetcher(images, device)
     state_file = work / STATE
     step, losses, seconds = 0, [], 0.0
@@ -137,7 +137,7 @@ def train(
         save_state()
     if stopping is not None:
         stopping.restore(model)
-        privacy = privacy_of(recipe, compute, len(images), batch_size, steps, step)
+        privacy = privacy_of(recipe, len(images), batch_size, steps, step)
     training = Training(
         recipe=recipe,
         seed=seed,
@@ -239,7 +239,10 @@ def private_step(
     privacy: Privacy,
     batch_size: int,
 ) -> Tensor:
-    """Move the weights once as `training_step` does, with differential privacy; `batch_size` images are expected."""
+    """Move the weights once as `training_step` does, with differential privacy and always in full precision.
+
+    `batch_size` images are expected.
+    """
     generator = torch_generator(images.device, seed, "step", step)
     noise = torch_generator(images.device, seed, "noise", step)
     masks = model.spec.training_masks(len(images), generator)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from mimia.arrays import Indices
-from mimia.config import ComputeSettings
 from mimia.encoders.base import Reconstructor
 from mimia.encoders.checkpoints.native import Privacy
 from mimia.encoders.per_image import norms, per_image_gradients
@@ -24,28 +23,23 @@ from mimia.recipes import Recipe
 from mimia.seeds import derived_seed
 
 
-def privacy_of(
-    recipe: Recipe, compute: ComputeSettings, images: int, batch_size: int, steps: int, taken: int
-) -> Privacy | None:
+def privacy_of(recipe: Recipe, images: int, batch_size: int, steps: int, taken: int) -> Privacy | None:
     """Give the noise that a training needs and what it then guarantees, or None of a recipe without privacy.
 
     By Rényi differential privacy of the Poisson-subsampled Gaussian mechanism (Mironov et al., arXiv 1908.10530).
 
     Args:
         recipe: What the whole training may spend, ``dp_epsilon`` at ``dp_delta``.
-        compute: Its precision.
         images: Number of training images.
         batch_size: Images that are expected in a step.
         steps: Steps of the whole training, which the noise is made for.
         taken: Steps that are taken of them.
 
     Raises:
-        MimiaError: No noise is enough, δ would allow an image to be published, or the precision is too low.
+        MimiaError: No noise is enough, or δ would allow an image to be published.
     """
     if recipe.dp_epsilon is None:
         return None
-    if compute.precision != "fp32":
-        raise MimiaError("Gradients are clipped exactly in full precision alone: set compute.precision to fp32.")
     if recipe.dp_delta >= 1 / images:
         raise MimiaError(
             f"recipe.dp_delta is {recipe.dp_delta:g}, which lets one of {images:,} images be given away as a whole: "
