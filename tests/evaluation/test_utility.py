@@ -1,5 +1,9 @@
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from mimia.arrays import Bools, Floats, Ids
 from mimia.evaluation.utility import classify, explained_share
@@ -52,6 +56,18 @@ def test_scale_of_a_feature_does_not_matter_to_the_linear_probe() -> None:
     features, labels, learning = planted(0.6)
     scaled = features * np.geomspace(1e-3, 1e3, 8)
     assert classify(scaled, labels, learning, 0).linear_probe == classify(features, labels, learning, 0).linear_probe
+
+
+def test_more_numbers_than_images_are_read_as_by_a_regression_on_all_of_them() -> None:
+    features, labels, learning = planted(0.6)
+    generator = np.random.default_rng(2)
+    wide = features @ generator.normal(size=(8, 1000)) + 3 * generator.normal(size=(len(features), 1000))
+    regression = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-8, max_iter=10_000))
+    folds = KFold(3, shuffle=True, random_state=0)
+    search = GridSearchCV(regression, {"logisticregression__C": [1e-3, 1e-2, 1e-1, 1.0]}, cv=folds)
+    expected = search.fit(wide[learning], labels[learning]).score(wide[~learning], labels[~learning])
+    assert 0.4 < expected < 0.95
+    assert classify(wide, labels, learning, 0).linear_probe.value == pytest.approx(expected, abs=0.02)
 
 
 def test_labels_of_the_tested_images_decide_over_no_answer() -> None:

@@ -45,13 +45,15 @@ def classify(features: Floats, labels: Ids, learning: Bools, seed: int) -> Utili
         learning: Which images are learned from, (N,); the others are tested on.
         seed: Of the folds.
     """
+    from sklearn.decomposition import PCA
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV, KFold
     from sklearn.neighbors import KNeighborsClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    # All components: a mere rotation, which the penalty does not see, to no more numbers than there are images.
+    regression = make_pipeline(StandardScaler(), PCA(), LogisticRegression(max_iter=1000))
     folds = KFold(_FOLDS, shuffle=True, random_state=seed)
     probe = GridSearchCV(regression, {"logisticregression__C": _PENALTIES}, cv=folds)
     neighbours = KNeighborsClassifier(min(_NEIGHBOURS, int(learning.sum())), metric="cosine", weights="distance")
