@@ -12,6 +12,7 @@ from mimia.experiments.results import CellResult
 from mimia.report.figures import curve_figure, histogram_figure, matrix_figure, roc_figure
 
 _DRAWN = 6  # curves of a figure beside the threshold
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 
 
 Pages = dict[str, str]
@@ -75,10 +76,10 @@ def table(results: Sequence[CellResult]) -> str:
     lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
     for result in results:
         found = {each.attack: each for each in result.report.evaluations}
-        cells = [f"{figure_text(found[name].area)}; {figure_text(found[name].tpr_at_1_percent)}" for name in attacks]
+        cells = [f"{figure_text(found[name].area)}<br>{figure_text(found[name].tpr_at_1_percent)}" for name in attacks]
         lines.append(f"| {' | '.join([*(str(result.at[axis]) for axis in axes), *cells])} |")
     notes = "".join(f"\n{note}\n" for note in dict.fromkeys(result.footnote for result in results) if note)
-    return "\n".join(lines) + f"\n\nIn each cell: ROC area; TPR at 1 % FPR.\n{notes}"
+    return "\n".join(lines) + f"\n\nIn each cell: ROC area, and below it the TPR at 1 % FPR.\n{notes}"
 
 
 def matrix(areas: Mapping[tuple[str, str], Estimate], first: str, second: str) -> str:
@@ -157,7 +158,7 @@ def _level(cell: CellResult, attack: str) -> str:
 
 
 def figure_text(estimate: Estimate) -> str:
-    """Write a figure into a table."""
-    if estimate.value is None and estimate.note.startswith("too few images"):
-        return "too few images"
-    return str(estimate)
+    """Write a figure into a table, where it stays with its interval on one line."""
+    if estimate.value is None:
+        return "too few images" if estimate.note.startswith("too few images") else estimate.note
+    return str(estimate).replace(" ", _NO_BREAK)
