@@ -1,3 +1,5 @@
+import platform
+import resource
 from collections.abc import Iterator
 from importlib.metadata import version
 
@@ -38,6 +40,16 @@ def test_without_a_number_of_threads_torchs_own_stays() -> None:
     torch.set_num_threads(2)
     accelerator(ComputeSettings(device="cpu"))
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory as they like")
+def test_memory_of_a_batch_serves_the_next_one() -> None:
+    accelerator(EXACT)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        torch.ones(2**26, dtype=torch.uint8)  # 64 MiB
+    pages = 2**26 // resource.getpagesize()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 2 * pages
 
 
 def test_device_that_is_not_there_is_told() -> None:
