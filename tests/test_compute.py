@@ -44,12 +44,15 @@ def test_without_a_number_of_threads_torchs_own_stays() -> None:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other libraries keep memory as they like")
 def test_memory_of_a_batch_serves_the_next_one() -> None:
+    def faults(batches: int) -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(batches):
+            torch.ones(2**26, dtype=torch.uint8)  # 64 MiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
     accelerator(EXACT)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(20):
-        torch.ones(2**26, dtype=torch.uint8)  # 64 MiB
-    pages = 2**26 // resource.getpagesize()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before < 2 * pages
+    faults(50)  # the first blocks come from the system, until one place serves all
+    assert faults(20) < 2**26 // resource.getpagesize()
 
 
 def test_device_that_is_not_there_is_told() -> None:
