@@ -1,4 +1,4 @@
-"""Where the arithmetic runs: device, precision and threads."""
+"""Where the arithmetic runs: device, precision, threads and memory."""
 
 import ctypes
 import platform
