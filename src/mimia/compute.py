@@ -2,7 +2,8 @@
 
 import ctypes
 import platform
-from functools import lru_cache
+import timeit
+from functools import lru_cache, partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,19 @@ import torch
 
 from mimia.config import ComputeSettings
 from mimia.errors import MimiaError
+from mimia.progress import console
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 _MMAP_THRESHOLD, _TRIM_THRESHOLD = -3, -1  # names of mallopt(3)
 _KEPT = 2**30  # bytes
+_IMITATED = 2.0  # times as long as in fp32: longer than any processor takes that has bf16
 
 
 @lru_cache(maxsize=1)  # all of a process share one state: a second would change the first
 def accelerator(settings: ComputeSettings) -> "Accelerator":
-    """Give the process's `Accelerator`: one process, one device.
+    """Give the process's `Accelerator`: one process, one device; say so if its processor only imitates bf16.
 
     Raises:
         MimiaError: The device that was asked for is not there, or mimia was started by a launcher of several
@@ -41,7 +44,21 @@ def accelerator(settings: ComputeSettings) -> "Accelerator":
         raise MimiaError("mimia runs as one process: start it without torchrun or accelerate launch.")
     if settings.device not in ("auto", made.device.type):
         raise MimiaError(f"There is no {settings.device} device here, only {made.device.type}: pass --device auto.")
+    if settings.precision == "bf16" and made.device.type == "cpu" and (cost := _bf16_cost()) > _IMITATED:
+        console.print(
+            f"This processor has no bf16, and takes about {cost:.0f} times as long with it as with fp32: leave "
+            "compute.precision at fp32."
+        )
     return made
+
+
+def _bf16_cost() -> float:
+    """Time a product of matrices in bf16, in units of the time in fp32."""
+    exact, rounded = (torch.ones(512, 512, dtype=dtype) for dtype in (torch.float32, torch.bfloat16))
+    reference, cost = (
+        min(timeit.repeat(partial(torch.mm, each, each), number=1, repeat=4)) for each in (exact, rounded)
+    )
+    return cost / reference
 
 
 def _keep_freed_memory() -> None:
