@@ -23,7 +23,7 @@ _IMITATED = 2.0  # times as long as in fp32: longer than any processor takes tha
 
 @lru_cache(maxsize=1)  # all of a process share one state: a second would change the first
 def accelerator(settings: ComputeSettings) -> "Accelerator":
-    """Give the process's `Accelerator`: one process, one device; say so if its processor only imitates bf16.
+    """Give the process's `Accelerator`: one process, one device; say so if bf16 was asked for and is slow there.
 
     Raises:
         MimiaError: The device that was asked for is not there, or mimia was started by a launcher of several
@@ -44,11 +44,8 @@ def accelerator(settings: ComputeSettings) -> "Accelerator":
         raise MimiaError("mimia runs as one process: start it without torchrun or accelerate launch.")
     if settings.device not in ("auto", made.device.type):
         raise MimiaError(f"There is no {settings.device} device here, only {made.device.type}: pass --device auto.")
-    if settings.precision == "bf16" and made.device.type == "cpu" and (cost := _bf16_cost()) > _IMITATED:
-        console.print(
-            f"This processor has no bf16, and takes about {cost:.0f} times as long with it as with fp32: leave "
-            "compute.precision at fp32."
-        )
+    if settings.precision == "bf16" and made.device.type == "cpu" and _bf16_cost() > _IMITATED:
+        console.print("bf16 is slower than fp32 on this processor: leave the precision at fp32, which is the default.")
     return made
 
 
