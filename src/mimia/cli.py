@@ -261,7 +261,9 @@ def reproduce(
     experiment: Annotated[str | None, typer.Argument(help="Which of those that --list shows.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Reproduce all of them.")] = False,
     listed: Annotated[bool, typer.Option("--list", help="Show the experiments, and run none.")] = False,
-    profile: Annotated[str, typer.Option(help="smoke: digits, minutes; mini: small images, hours.")] = "mini",
+    profile: Annotated[
+        str, typer.Option(help="smoke: digits, minutes; mini: small images, hours; paper: for GPUs.")
+    ] = "mini",
     data: Annotated[Path, typer.Option(help="Folder of the data files.", envvar="MIMIA_DATA")] = Path("../shared/data"),
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     pages: Annotated[Path | None, typer.Option(help="Folder for tables and figures, from the results alone.")] = None,
