@@ -1,6 +1,7 @@
 """What audits are planned to take, from their settings alone."""
 
 import os
+import time
 from pathlib import Path
 from typing import Any, get_args
 
@@ -137,6 +138,14 @@ def test_every_kind_of_signals_has_a_speed(machine: Machine) -> None:
     kinds = {piece.kind for work in works for piece in work or () if isinstance(piece, Scoring)}
     assert kinds >= {"distances", "surroundings", "latents", "gradients", "parts", "views", "predictability"}
     assert all(each is not None and each > 0 for each in seconds_of(works[:2], [], machine))
+
+
+def test_step_that_takes_long_is_not_waited_for(machine: Machine) -> None:
+    recipe = read_settings(None, {"recipe": {"preset": "mae-tiny"}}).recipe
+    started = time.monotonic()
+    seconds = machine.seconds_a_step(recipe, (3, 32, 32), 4096)
+    assert time.monotonic() - started < seconds / 4
+    assert seconds > 16 * machine.seconds_a_step(recipe, (3, 32, 32), 64)  # which is measured whole
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """How fast this machine trains and asks models: measured once on noise, and kept in the store."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ Shape = tuple[int, int, int]
 """Of an image: channels, height, width."""
 
 _LONG_ENOUGH = 0.2  # seconds of work that are timed
+_TOO_LONG = 3.0  # seconds of work, to time it whole
+_FEW = 1 / 64  # of the images
 _MOST_IMAGES = 16  # that a model is asked about
 _SPEED = "seconds.json"
 _DECIDING = {
@@ -88,15 +91,19 @@ class Machine:
         device = accelerator(self.compute).device
         model.to(device)
         optimizer, pixels = make_optimizer(model, recipe), torch.from_numpy(images.pixels).to(device)
-        if recipe.dp_epsilon is not None:
-            noise = Privacy(epsilon=1, delta=1, noise_multiplier=1, clip=recipe.dp_clip, sample_rate=1, steps=1)
-            return _seconds(lambda: private_step(model, optimizer, pixels, recipe, 0, 0, noise, batch).item())
+        noise = Privacy(epsilon=1, delta=1, noise_multiplier=1, clip=recipe.dp_clip, sample_rate=1, steps=1)
         seen = halves(batch, recipe.cross_fits, np.random.default_rng(0))
         teachers = Teachers([model] * len(seen), seen) if recipe.cross_fits else None
-        rows = np.arange(batch)
-        return _seconds(
-            lambda: training_step(model, optimizer, pixels, rows, recipe, 0, 0, self.compute, teachers).item()
-        )
+
+        def step(count: int) -> None:
+            shown, rows = pixels[:count], np.arange(count)
+            if recipe.dp_epsilon is not None:
+                loss = private_step(model, optimizer, shown, recipe, 0, 0, noise, count)
+            else:
+                loss = training_step(model, optimizer, shown, rows, recipe, 0, 0, self.compute, teachers)
+            loss.item()  # waits for the device
+
+        return _seconds(step, batch)
 
     def _time_asking(self, kind: str, recipe: Recipe, shape: Shape, signals: SignalSettings) -> float:
         images, spec, model = self._model(recipe, shape, _MOST_IMAGES, latents=kind == "latents")
@@ -106,7 +113,7 @@ class Machine:
         with TemporaryDirectory() as folder:
             native.save(Path(folder), model)
             subject = Subject("model", Path(folder), self.compute, Path(folder))
-            return _seconds(lambda: KINDS[kind].measure(subject, pixels, ids, asking)) / count
+            return _seconds(lambda few: KINDS[kind].measure(subject, pixels[:few], ids[:few], asking), count) / count
 
     def _model(
         self, recipe: Recipe, shape: Shape, count: int, *, latents: bool = False
@@ -119,11 +126,18 @@ class Machine:
         return images, spec, untrained(images, trained, recipe, 0)
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    """Time some work, the first time of which does not count."""
-    work()
-    started, times = time.monotonic(), 0
-    while time.monotonic() - started < _LONG_ENOUGH:
-        work()
-        times += 1
-    return (time.monotonic() - started) / times
+def _seconds(work: Callable[[int], object], images: int) -> float:
+    """Time some work on images; of what takes long, a few images are timed and stand for all."""
+    few = math.ceil(images * _FEW)
+    estimate = _repeated(work, few, 0.0) * images / few
+    return estimate if estimate > _TOO_LONG else _repeated(work, images, _LONG_ENOUGH)
+
+
+def _repeated(work: Callable[[int], object], images: int, at_least: float) -> float:
+    """Time some work, the first time of which does not count, until it took so many seconds."""
+    work(images)
+    started, times, taken = time.monotonic(), 0, 0.0
+    while times == 0 or taken < at_least:
+        work(images)
+        times, taken = times + 1, time.monotonic() - started
+    return taken / times
