@@ -9,6 +9,7 @@ import pytest
 
 from mimia.config import read_settings
 from mimia.errors import MimiaError
+from mimia.experiments import speed
 from mimia.experiments.attacks import cells as attack_cells
 from mimia.experiments.grid import IMAGE_SIZES, Cell, Profile
 from mimia.experiments.plan import Scoring, Training, Work, about, missing_data, seconds_of, trainings, work_of
@@ -146,6 +147,10 @@ def test_step_that_takes_long_is_not_waited_for(machine: Machine) -> None:
     seconds = machine.seconds_a_step(recipe, (3, 32, 32), 4096)
     assert time.monotonic() - started < seconds / 4
     assert seconds > 16 * machine.seconds_a_step(recipe, (3, 32, 32), 64)  # which is measured whole
+
+
+def test_what_work_costs_whatever_the_images_is_counted_once() -> None:
+    assert speed._seconds(lambda images: time.sleep(0.1 + 0.001 * images), 3200) == pytest.approx(3.3, rel=0.3)
 
 
 @pytest.mark.parametrize(
