@@ -7,10 +7,10 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from mimia.images.augment import augment
-from mimia.images.load import load_images
-from mimia.recipes import Augmentation
-from mimia.store import Store
+from mimia.config.recipes import Augmentation
+from mimia.data.augmentation import augment
+from mimia.data.loading import load_sides
+from mimia.runtime.store import Store
 
 
 def test_decode_24_000_images(
@@ -19,7 +19,7 @@ def test_decode_24_000_images(
     source = str(data_file("cifar10.parquet"))
 
     def decode() -> None:
-        load_images([source], Store(tmp_path_factory.mktemp("store")))
+        load_sides({"source": source}, Store(tmp_path_factory.mktemp("store")))
 
     benchmark(decode)
 

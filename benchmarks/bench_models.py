@@ -7,15 +7,15 @@ import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 from torch import Tensor
 
-from mimia.encoders.base import ModelSpec
-from mimia.encoders.mae import SIZES, Mae
-from mimia.masking import draw_random_masks
-from mimia.recipes import SizeName
+from mimia.config.recipes import SizeName
+from mimia.models.base import ModelSpec
+from mimia.models.mae import MAE, SIZES
+from mimia.models.masking import draw_random_masks
 
 IMAGES, MASKS = 64, 16
 
 
-def make_model(size: SizeName, image_size: int, channels: int, patch_size: int) -> Mae:
+def make_model(size: SizeName, image_size: int, channels: int, patch_size: int) -> MAE:
     spec = ModelSpec(
         image_size=image_size,
         channels=1 if channels == 1 else 3,
@@ -25,10 +25,10 @@ def make_model(size: SizeName, image_size: int, channels: int, patch_size: int) 
         mean=(0.5,) * channels,
         std=(0.25,) * channels,
     )
-    return Mae(spec, SIZES[size], torch.Generator().manual_seed(0))
+    return MAE(spec, SIZES[size], torch.Generator().manual_seed(0))
 
 
-def make_batch(model: Mae, count: int, draws: int) -> tuple[Tensor, Tensor]:
+def make_batch(model: MAE, count: int, draws: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     spec = model.spec
     shape = (count, spec.channels, spec.image_size, spec.image_size)
@@ -42,7 +42,7 @@ def make_batch(model: Mae, count: int, draws: int) -> tuple[Tensor, Tensor]:
     [lambda: make_model("nano", 8, 1, 2), lambda: make_model("micro", 32, 3, 4)],
     ids=["nano on digits", "micro on 32 pixels"],
 )
-def test_training_step_of_100_images(benchmark: BenchmarkFixture, make: Callable[[], Mae]) -> None:
+def test_training_step_of_100_images(benchmark: BenchmarkFixture, make: Callable[[], MAE]) -> None:
     model = make().train()
     images, masks = make_batch(model, 100, 1)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)

@@ -19,22 +19,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mimia.arrays import Floats, Pixels, content_id
-from mimia.audit import AuditResult, audit
-from mimia.config import SignalSettings, read_settings
-from mimia.encoders.checkpoints import native
-from mimia.evaluation.estimate import Estimate
+from mimia.config.settings import SignalSettings, read_settings
+from mimia.data.loading import load_sides
+from mimia.data.near_duplicates import near_duplicates
 from mimia.evaluation.evaluate import Evaluation
-from mimia.evaluation.power import detectable_area
-from mimia.images.duplicates import near_duplicates
-from mimia.images.load import load_images
+from mimia.evaluation.intervals import Estimate
+from mimia.evaluation.power import detectable_auc
+from mimia.experiments.self_test import Bed, sharpened
+from mimia.jobs.audit import audit
+from mimia.jobs.results import AuditResult
+from mimia.models.checkpoints import native
 from mimia.pretraining.command import pretrain
-from mimia.report.gallery import make_gallery
-from mimia.self_test import Bed, sharpened
-from mimia.signals.sanity import relative_error
-from mimia.store import Store
+from mimia.report.sections.gallery.pictures import make_gallery
+from mimia.runtime.arrays import Floats, Pixels, content_id
+from mimia.runtime.store import Store
+from mimia.signals.reconstruction_check import relative_error
 
-FOLDER = Path(__file__).parent / "validity"
+FOLDER = Path(__file__).parents[1] / "validity"
 MEMBERS, NONMEMBERS, GREY = "#d1495b", "#1b6ca8", "#7b8794"
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -56,7 +57,7 @@ def draw_classifiers(bed: Bed) -> None:
     for axes, result in zip(panels, audits, strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
         axes.plot(*curve(strongest(result)), color=MEMBERS, linewidth=2, label="strongest attack on the model")
-        for evaluation, dashes in zip(result.report.measured.blind, ("--", "-."), strict=True):
+        for evaluation, dashes in zip(result.report.validity.blind, ("--", "-."), strict=True):
             label = evaluation.attack.replace("blind", "no model:")
             axes.plot(*curve(evaluation), color=GREY, linestyle=dashes, label=label)
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate", aspect="equal")
@@ -76,13 +77,13 @@ def draw_controls(bed: Bed) -> None:
     for axes, (members, nonmembers) in zip(panels, sides, strict=True):
         data = {"members": members, "nonmembers": nonmembers, "reference": bed.reference}
         chosen = {"target": str(bed.target), "data": data, "attacks": {"names": ["threshold"]}}
-        report = audit(read_settings(None, bed.common | chosen)).report
-        areas = {"target": report.evaluations[0].area} | {each.model: each.area for each in report.measured.controls}
+        report = audit(settings=read_settings(None, bed.common | chosen)).report
+        aucs = {"target": report.evaluations[0].auc} | {each.model: each.auc for each in report.validity.controls}
         axes.axvline(0.5, color=GREY, linewidth=1, linestyle=":")
-        for place, (name, area) in enumerate(areas.items()):
-            draw_interval(axes, place, area, MEMBERS if name == "target" else NONMEMBERS)
-        axes.set_yticks(range(len(areas)), areas if axes is panels[0] else [])
-        axes.set(xlabel="ROC area of the threshold attack", xlim=(0.4, 1), ylim=(len(areas) - 0.5, -0.5))
+        for place, (name, auc) in enumerate(aucs.items()):
+            draw_interval(axes, place, auc, MEMBERS if name == "target" else NONMEMBERS)
+        axes.set_yticks(range(len(aucs)), aucs if axes is panels[0] else [])
+        axes.set(xlabel="AUC of the threshold attack", xlim=(0.4, 1), ylim=(len(aucs) - 0.5, -0.5))
         axes.set_title(f"{axes.get_title()}\n→ {report.verdict.kind}")
     save(figure, "controls")
 
@@ -113,21 +114,22 @@ def draw_sign(bed: Bed) -> None:
     leak = bed.leak()
     scores = np.array(leak.scores["threshold score"], dtype=np.float64)
     roles = np.array(leak.scores["role"])
-    area = next(each.area for each in leak.report.evaluations if each.attack == "threshold").value or 0.0
+    auc = next(each.auc for each in leak.report.evaluations if each.attack == "threshold").value or 0.0
     for axes, sign in zip(panels, (1, -1), strict=True):
         edges = np.histogram_bin_edges(sign * scores, 30)
         for role, colour, name in (("member", MEMBERS, "members"), ("nonmember", NONMEMBERS, "non-members")):
-            share = np.histogram(sign * scores[roles == role], edges)[0] / (roles == role).sum()
-            axes.stairs(share, edges, fill=True, color=colour, alpha=0.3)
-            axes.stairs(share, edges, color=colour, label=name)
-        axes.set(xlabel="score", ylabel="share of images")
-        axes.set_title(f"{axes.get_title()}\nROC area {area if sign > 0 else 1 - area:.2f}")
+            proportion = np.histogram(sign * scores[roles == role], edges)[0] / (roles == role).sum()
+            axes.stairs(proportion, edges, fill=True, color=colour, alpha=0.3)
+            axes.stairs(proportion, edges, color=colour, label=name)
+        axes.set(xlabel="score", ylabel="proportion of images")
+        axes.set_title(f"{axes.get_title()}\nAUC {auc if sign > 0 else 1 - auc:.2f}")
     legend_of(figure, panels[0])
     save(figure, "sign")
 
 
 def draw_reconstruction(bed: Bed) -> None:
-    images = load_images([str(bed.directory / "seen")], Store(bed.common["store"])).images.take(np.arange(100))
+    seen = load_sides({"source": str(bed.directory / "seen")}, Store(bed.common["store"])).images
+    images = seen.take(np.arange(100))
     shown = images.take(np.arange(4))
     mistaken = bed.directory / "mistaken"
     shutil.copytree(bed.target, mistaken)
@@ -158,9 +160,9 @@ def draw_number_of_images() -> None:
     axes = figure.subplots()
     sizes = np.unique(np.geomspace(20, 10_000, 40).astype(int))
     for attacks, colour in ((1, NONMEMBERS), (10, MEMBERS)):
-        areas = [detectable_area(size, size, 0.05 / attacks) for size in sizes]
-        axes.plot(sizes, areas, color=colour, linewidth=2, label=f"{attacks} attack{'s' * (attacks > 1)}")
-    axes.set(xscale="log", xlabel="images of each side", ylabel="ROC area found with 90 %", ylim=(0.5, None))
+        aucs = [detectable_auc(size, size, 0.05 / attacks) for size in sizes]
+        axes.plot(sizes, aucs, color=colour, linewidth=2, label=f"{attacks} attack{'s' * (attacks > 1)}")
+    axes.set(xscale="log", xlabel="images of each side", ylabel="AUC found with 90 %", ylim=(0.5, None))
     axes.legend(frameon=False)
     save(figure, "number-of-images")
 
@@ -178,14 +180,14 @@ def strongest(result: AuditResult) -> Evaluation:
 
 
 def curve(evaluation: Evaluation) -> tuple[list[float], list[float]]:
-    return evaluation.false_rate, evaluation.true_rate
+    return evaluation.fpr, evaluation.tpr
 
 
-def draw_interval(axes: Axes, place: int, area: Estimate, colour: str) -> None:
-    assert area.value is not None
-    axes.plot([area.low or 0.0, area.high or 0.0], [place, place], color=colour, linewidth=2)
-    axes.plot([area.value], [place], color=colour, marker="o")
-    axes.annotate(f"{area.value:.2f}", (area.value, place), (0, 7), textcoords="offset points", ha="center")
+def draw_interval(axes: Axes, place: int, auc: Estimate, colour: str) -> None:
+    assert auc.value is not None
+    axes.plot([auc.low or 0.0, auc.high or 0.0], [place, place], color=colour, linewidth=2)
+    axes.plot([auc.value], [place], color=colour, marker="o")
+    axes.annotate(f"{auc.value:.2f}", (auc.value, place), (0, 7), textcoords="offset points", ha="center")
 
 
 def legend_of(figure: Figure, axes: Axes) -> None:
@@ -193,7 +195,7 @@ def legend_of(figure: Figure, axes: Axes) -> None:
 
 
 def distances_by_another_model(bed: Bed, pixels: Pixels) -> Floats:
-    """Tell how badly a model that was trained on the reference pool rebuilds each image, (N,)."""
+    """Return the reconstruction error of each image by a model that was trained on the reference pool, (N,)."""
     settings = read_settings(None, bed.common | {"data": {"source": bed.reference}})
     model = native.load(pretrain(settings, bed.directory / "another"))
     colours = np.repeat(pixels, 3, axis=1)

@@ -15,8 +15,8 @@ from PIL import Image
 from torch.optim import AdamW, Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from mimia.arrays import Pixels
-from mimia.store import Store
+from mimia.runtime.arrays import Pixels
+from mimia.runtime.store import Store
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
 """``python -m mimia`` is the command line too."""
 
-from mimia.cli import main
+from mimia.cli.app import main
 
 main()

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.integrate import quad
 from scipy.stats import t as student_t
 
-from mimia.attacks.bavaria import Bavaria
-from mimia.attacks.lira import Lira
-from mimia.signals.base import Evidence, Shadows, Signals
+from mimia.attacks.bavaria import BaVarIA
+from mimia.attacks.lira import LiRA
+from mimia.signals.arrays import AttackInput, ShadowSignals, Signals
 
 DRAWS = 2
 FLOOR = float(np.finfo(np.float32).tiny)
@@ -19,15 +19,15 @@ STRENGTH = 4.0  # degrees of freedom of the prior, by default
 
 
 def phi(signals: Signals, model: int, image: int) -> float:
-    return -math.log(max(sum(signals["distances"][model, image].tolist()) / DRAWS, FLOOR))
+    return -math.log(max(sum(signals["reconstruction"][model, image].tolist()) / DRAWS, FLOOR))
 
 
-def phis(shadows: Shadows, image: int, seen: bool) -> list[float]:
+def phis(shadows: ShadowSignals, image: int, seen: bool) -> list[float]:
     models = range(len(shadows))
     return [phi(shadows.signals, model, image) for model in models if shadows.membership[model, image] == seen]
 
 
-def prior(shadows: Shadows, seen: bool) -> tuple[float, float, float, float]:
+def prior(shadows: ShadowSignals, seen: bool) -> tuple[float, float, float, float]:
     """Estimate m, k, a and b: of means over images, and of variances within an image."""
     groups = [phis(shadows, image, seen) for image in range(len(shadows.signals.images))]
     groups = [group for group in groups if group]
@@ -60,17 +60,17 @@ def log_density(value: float, freedom: float, location: float, scale: float) -> 
 @settings(max_examples=80, deadline=None)
 def test_score_is_that_of_the_formula(
     online: bool,
-    drawn: Callable[..., st.SearchStrategy[Evidence]],
-    pool: Callable[..., tuple[Shadows, Shadows]],
+    drawn: Callable[..., st.SearchStrategy[AttackInput]],
+    pool: Callable[..., tuple[ShadowSignals, ShadowSignals]],
     data: st.DataObject,
 ) -> None:
-    shadows, _ = pool({"distances": DRAWS}, shadows=4)
-    attack = Bavaria(online=online).fit(shadows)
+    shadows, _ = pool({"reconstruction": DRAWS}, shadows=4)
+    attack = BaVarIA(online=online).fit(shadows)
     before, before_in = prior(shadows, False), prior(shadows, True)
-    evidence = data.draw(drawn({"distances": DRAWS}))
-    for image, score in enumerate(attack._score(evidence)):
-        value = phi(evidence.target, 0, image)
-        inside, outside = phis(evidence.references, image, True), phis(evidence.references, image, False)
+    inputs = data.draw(drawn({"reconstruction": DRAWS}))
+    for image, score in enumerate(attack._score(inputs)):
+        value = phi(inputs.target, 0, image)
+        inside, outside = phis(inputs.references, image, True), phis(inputs.references, image, False)
         if not outside or (online and not inside):
             assert math.isnan(score)
         elif online:
@@ -86,16 +86,19 @@ def test_score_is_that_of_the_formula(
 
 @pytest.mark.parametrize(("place", "references"), [(1e5, 66), (1e3, 300), (1e6, 300), (40, 20_000)])
 def test_probability_that_is_too_small_for_a_float_keeps_its_logarithm(
-    place: float, references: int, evidence: Callable[..., Evidence], pool: Callable[..., tuple[Shadows, Shadows]]
+    place: float,
+    references: int,
+    inputs: Callable[..., AttackInput],
+    pool: Callable[..., tuple[ShadowSignals, ShadowSignals]],
 ) -> None:
-    attack = Bavaria().fit(pool({"distances": 1})[0])
+    attack = BaVarIA().fit(pool({"reconstruction": 1})[0])
     assert attack._outside is not None
     values = np.ones((1 + references, 1, 1), np.float32)  # all references agree that φ is 0
     of = (attack._outside.m, attack._outside.k, attack._outside.a, attack._outside.b)
     freedom, location, scale = predictive([0.0] * references, of)
     values[0] = math.exp(-min(location + place * scale, 85))
     place = (-math.log(values[0, 0, 0]) - location) / scale
-    score = attack._score(evidence({"distances": values}, np.zeros((references, 1), dtype=bool)))[0]
+    score = attack._score(inputs({"reconstruction": values}, np.zeros((references, 1), dtype=bool)))[0]
 
     def relative_density(further: float) -> float:
         """Density at place + further × place / freedom, over that at the place."""
@@ -108,34 +111,34 @@ def test_probability_that_is_too_small_for_a_float_keeps_its_logarithm(
 
 
 def test_images_far_above_or_below_what_references_say_do_not_tie(
-    evidence: Callable[..., Evidence], pool: Callable[..., tuple[Shadows, Shadows]]
+    inputs: Callable[..., AttackInput], pool: Callable[..., tuple[ShadowSignals, ShadowSignals]]
 ) -> None:
-    attack = Bavaria().fit(pool({"distances": 1})[0])
+    attack = BaVarIA().fit(pool({"reconstruction": 1})[0])
     values = np.ones((21, 40, 1), np.float32)
     values[0, :, 0] = np.exp(np.linspace(-60, 60, 40))
-    scores = attack._score(evidence({"distances": values}, np.zeros((20, 40), dtype=bool)))
+    scores = attack._score(inputs({"reconstruction": values}, np.zeros((20, 40), dtype=bool)))
     assert np.isfinite(scores).all()
     assert (np.diff(scores) < 0).all()
 
 
 def test_with_many_references_it_orders_images_as_lira_does(
-    evidence: Callable[..., Evidence], pool: Callable[..., tuple[Shadows, Shadows]]
+    inputs: Callable[..., AttackInput], pool: Callable[..., tuple[ShadowSignals, ShadowSignals]]
 ) -> None:
-    shadows = pool({"distances": 1})[0]
+    shadows = pool({"reconstruction": 1})[0]
     generator = np.random.default_rng(0)
     deviations = generator.uniform(0.1, 0.3, (1, 30, 1))
     values = np.exp(generator.normal(0, 1, (3001, 30, 1)) * deviations).astype(np.float32)
-    judged = evidence({"distances": values}, np.zeros((3000, 30), dtype=bool))
-    of_lira = Lira(pooled=False)._score(judged)
-    np.testing.assert_array_equal(np.argsort(Bavaria().fit(shadows)._score(judged)), np.argsort(of_lira))
+    evaluated = inputs({"reconstruction": values}, np.zeros((3000, 30), dtype=bool))
+    of_lira = LiRA(pooled=False)._score(evaluated)
+    np.testing.assert_array_equal(np.argsort(BaVarIA().fit(shadows)._score(evaluated)), np.argsort(of_lira))
 
 
 def test_a_few_references_that_happen_to_agree_convince_less_than_lira(
-    evidence: Callable[..., Evidence], pool: Callable[..., tuple[Shadows, Shadows]]
+    inputs: Callable[..., AttackInput], pool: Callable[..., tuple[ShadowSignals, ShadowSignals]]
 ) -> None:
     values = np.exp([[[-0.2], [-0.2]], [[0.0], [-0.1]], [[0.0], [0.1]]]).astype(np.float32)
-    judged = evidence({"distances": values}, np.zeros((2, 2), dtype=bool))
-    agreeing, apart = Lira(pooled=False)._score(judged)
+    evaluated = inputs({"reconstruction": values}, np.zeros((2, 2), dtype=bool))
+    agreeing, apart = LiRA(pooled=False)._score(evaluated)
     assert agreeing > 1000 * apart
-    agreeing, apart = Bavaria().fit(pool({"distances": 1})[0])._score(judged)
+    agreeing, apart = BaVarIA().fit(pool({"reconstruction": 1})[0])._score(evaluated)
     assert apart < agreeing < 2 * apart

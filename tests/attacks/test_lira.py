@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from mimia.attacks.lira import Lira
-from mimia.errors import MimiaError
-from mimia.signals.base import Evidence, Shadows, Signals
+from mimia.attacks.lira import LiRA
+from mimia.runtime.errors import MimiaError
+from mimia.signals.arrays import AttackInput, ShadowSignals, Signals
 
 DRAWS = 2
 FLOOR = float(np.finfo(np.float32).tiny)
@@ -18,16 +18,16 @@ SMALLEST = 1e-12  # is added to each variance
 
 
 def phi(signals: Signals, model: int, image: int) -> float:
-    return -math.log(max(sum(signals["distances"][model, image].tolist()) / DRAWS, FLOOR))
+    return -math.log(max(sum(signals["reconstruction"][model, image].tolist()) / DRAWS, FLOOR))
 
 
-def phis(shadows: Shadows, image: int, seen: bool) -> list[float]:
+def phis(shadows: ShadowSignals, image: int, seen: bool) -> list[float]:
     """φ of an image over the models that saw it, or that did not."""
     models = range(len(shadows))
     return [phi(shadows.signals, model, image) for model in models if shadows.membership[model, image] == seen]
 
 
-def pooled(shadows: Shadows, seen: bool) -> float:
+def pooled(shadows: ShadowSignals, seen: bool) -> float:
     """Sum of the squares of all deviations from an image's mean, by the degrees of freedom."""
     squares, freedom = 0.0, 0
     for image in range(len(shadows.signals.images)):
@@ -51,13 +51,13 @@ def log_density(value: float, mean: float, deviation: float) -> float:
     return -(((value - mean) / deviation) ** 2) / 2 - math.log(deviation * math.sqrt(2 * math.pi))
 
 
-def slow_score(evidence: Evidence, image: int, online: bool, variances: tuple[float, float] | None) -> float:
+def slow_score(inputs: AttackInput, image: int, online: bool, variances: tuple[float, float] | None) -> float:
     """Algorithm 1 online; offline how many deviations φ lies above the mean of those that did not see it."""
-    value = phi(evidence.target, 0, image)
-    outside = normal(phis(evidence.references, image, False), None if variances is None else variances[0])
+    value = phi(inputs.target, 0, image)
+    outside = normal(phis(inputs.references, image, False), None if variances is None else variances[0])
     if not online:
         return (value - outside[0]) / outside[1]
-    inside = normal(phis(evidence.references, image, True), None if variances is None else variances[1])
+    inside = normal(phis(inputs.references, image, True), None if variances is None else variances[1])
     return log_density(value, *inside) - log_density(value, *outside)
 
 
@@ -68,41 +68,41 @@ def slow_score(evidence: Evidence, image: int, online: bool, variances: tuple[fl
 def test_score_is_that_of_the_formula(
     online: bool,
     is_pooled: bool,
-    drawn: Callable[..., st.SearchStrategy[Evidence]],
-    pool: Callable[..., tuple[Shadows, Shadows]],
+    drawn: Callable[..., st.SearchStrategy[AttackInput]],
+    pool: Callable[..., tuple[ShadowSignals, ShadowSignals]],
     data: st.DataObject,
 ) -> None:
-    shadows, _ = pool({"distances": DRAWS}, shadows=6)
-    attack = Lira(online=online, pooled=is_pooled).fit(shadows)
+    shadows, _ = pool({"reconstruction": DRAWS}, shadows=6)
+    attack = LiRA(online=online, pooled=is_pooled).fit(shadows)
     variances = (pooled(shadows, False), pooled(shadows, True)) if is_pooled else None
-    evidence = data.draw(drawn({"distances": DRAWS}))
-    scores = attack._score(evidence)
-    expected = [slow_score(evidence, image, online, variances) for image in range(len(scores))]
+    inputs = data.draw(drawn({"reconstruction": DRAWS}))
+    scores = attack._score(inputs)
+    expected = [slow_score(inputs, image, online, variances) for image in range(len(scores))]
     np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("online", [False, True])
 def test_an_image_without_the_references_that_a_variance_takes_is_refused(
-    online: bool, pool: Callable[..., tuple[Shadows, Shadows]], evidence: Callable[..., Evidence]
+    online: bool, pool: Callable[..., tuple[ShadowSignals, ShadowSignals]], inputs: Callable[..., AttackInput]
 ) -> None:
-    attack = Lira(online=online, pooled=False)
+    attack = LiRA(online=online, pooled=False)
     attack.name = "lira"
-    attack.fit(pool({"distances": DRAWS}, shadows=6)[0])
+    attack.fit(pool({"reconstruction": DRAWS}, shadows=6)[0])
     membership = np.array([[True, True], [True, True], [True, False], [False, False]])
-    with pytest.raises(MimiaError, match="cannot judge 1 images"):
-        attack.score(evidence({"distances": np.ones((5, 2, DRAWS), np.float32)}, membership))
+    with pytest.raises(MimiaError, match="cannot score 1 images"):
+        attack.score(inputs({"reconstruction": np.ones((5, 2, DRAWS), np.float32)}, membership))
 
 
-def test_offline_scores_of_nonmembers_are_standard_normal(evidence: Callable[..., Evidence]) -> None:
+def test_offline_scores_of_nonmembers_are_standard_normal(inputs: Callable[..., AttackInput]) -> None:
     phi_values = np.random.default_rng(0).normal(0, 0.2, (400, 500, 1))
-    values = {"distances": np.exp(-phi_values).astype(np.float32)}
-    scores = Lira(pooled=False)._score(evidence(values, np.zeros((399, 500), dtype=bool)))
+    values = {"reconstruction": np.exp(-phi_values).astype(np.float32)}
+    scores = LiRA(pooled=False)._score(inputs(values, np.zeros((399, 500), dtype=bool)))
     assert abs(scores.mean()) < 4 / math.sqrt(500)
     assert 0.85 < scores.std() < 1.15
 
 
 def test_online_score_is_the_log_ratio_of_the_true_densities_where_there_are_many_references(
-    evidence: Callable[..., Evidence],
+    inputs: Callable[..., AttackInput],
 ) -> None:
     generator = np.random.default_rng(1)
     membership = np.repeat(np.arange(2000)[:, None] % 2 == 0, 50, axis=1)
@@ -111,6 +111,6 @@ def test_online_score_is_the_log_ratio_of_the_true_densities_where_there_are_man
     )
     target = generator.normal(0.2, 0.2, (1, 50))
     values = np.exp(-np.concatenate([target, references]))[:, :, None].astype(np.float32)
-    scores = Lira(online=True, pooled=False)._score(evidence({"distances": values}, membership))
+    scores = LiRA(online=True, pooled=False)._score(inputs({"reconstruction": values}, membership))
     truth = norm.logpdf(target[0], 0.5, 0.1) - norm.logpdf(target[0], 0, 0.2)
     np.testing.assert_allclose(scores, truth, rtol=0.1, atol=0.3)

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from mimia.arrays import Bools, Floats
 from mimia.attacks.networks import Classifier, perceptron
+from mimia.runtime.arrays import Bools, Floats
 
 
-def rows(count: int, share: float, distance: float, seed: int = 0, numbers: int = 1) -> tuple[Floats, Bools]:
+def rows(count: int, proportion: float, distance: float, seed: int = 0, numbers: int = 1) -> tuple[Floats, Bools]:
     """Draw members around +distance and others around −distance, with the standard deviation 1."""
     generator = np.random.default_rng(seed)
-    members = generator.random(count) < share
+    members = generator.random(count) < proportion
     centres = np.where(members, distance, -distance)[:, None]
     return (centres + generator.normal(size=(count, numbers))).astype(np.float32), members
 
@@ -20,9 +20,9 @@ def classifier(numbers: int = 1, epochs: int = 20, seed: int = 0) -> Classifier:
     return Classifier(perceptron(numbers, 16, 1), epochs, seed)
 
 
-@pytest.mark.parametrize("share", [0.5, 0.1, 0.9])
-def test_log_odds_are_those_of_two_normal_distributions_of_the_same_weight(share: float) -> None:
-    features, members = rows(6000, share, distance=0.7)
+@pytest.mark.parametrize("proportion", [0.5, 0.1, 0.9])
+def test_log_odds_are_those_of_two_normal_distributions_of_the_same_weight(proportion: float) -> None:
+    features, members = rows(6000, proportion, distance=0.7)
     places = np.linspace(-1, 1, 9, dtype=np.float32)[:, None]
     found = classifier(epochs=15).fit(features, members).predict(places)
     np.testing.assert_allclose(found, 2 * 0.7 * places[:, 0], atol=0.4)

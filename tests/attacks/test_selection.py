@@ -1,34 +1,43 @@
 import pytest
 
 from mimia.attacks.registry import ATTACKS, make_attack
-from mimia.attacks.selection import DEFAULTS, Offer, access_of, deciding, obstacle, overview, select, signals_overview
-from mimia.errors import MimiaError
-from mimia.signals.base import ACCESS_LEVELS, AccessLevel
-from mimia.signals.registry import KINDS
+from mimia.attacks.selection import (
+    DEFAULTS,
+    ThreatModel,
+    access_of,
+    attack_table,
+    deciding,
+    obstacle,
+    select,
+    signal_table,
+)
+from mimia.runtime.errors import MimiaError
+from mimia.signals.arrays import ACCESS_LEVELS, AccessLevel
+from mimia.signals.registry import SIGNALS
 
-EVERYTHING = Offer(access="decoder", shadows=8, online=8, fitting=True)
+EVERYTHING = ThreatModel(access="decoder", shadows=8, online=8, fitting=True)
 
 
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
 def test_defaults_of_a_level_can_be_run_there(access: AccessLevel) -> None:
-    attacks, not_run = select(None, Offer(access, shadows=2, online=0))
+    attacks, not_run = select(None, ThreatModel(access, shadows=2, online=0))
     assert tuple(attacks) == DEFAULTS[access]
     assert {*attacks} | {*not_run} == {*ATTACKS}
-    assert {*not_run.values()} == {"It was not asked for."}
+    assert {*not_run.values()} == {"It was not selected."}
 
 
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
 @pytest.mark.parametrize(("shadows", "online"), [(1, 0), (2, 4), (8, 8)])
 def test_all_is_what_can_be_run_and_a_reason_for_each_other(access: AccessLevel, shadows: int, online: int) -> None:
-    offer = Offer(access, shadows, online, fitting=access == "encoder")
-    attacks, not_run = select(("all",), offer)
+    threat_model = ThreatModel(access, shadows, online, fitting=access == "encoder")
+    attacks, not_run = select(("all",), threat_model)
     assert sorted([*attacks, *not_run]) == sorted(ATTACKS)
     for attack in attacks.values():
-        needs = attack.needs
-        assert ACCESS_LEVELS.index(access_of(needs)) <= ACCESS_LEVELS.index(access)
-        assert needs.shadows <= (online if needs.online else shadows)
+        requirements = attack.requirements
+        assert ACCESS_LEVELS.index(access_of(requirements)) <= ACCESS_LEVELS.index(access)
+        assert requirements.shadows <= (online if requirements.online else shadows)
     for reason in not_run.values():
-        lacks = ("shadow models", "halves of the images", f"has the {access} alone", "decoder that is fitted")
+        lacks = ("shadow models", "halves of the evaluated images", f"has the {access} alone", "decoder that is fitted")
         assert any(what in reason for what in lacks)
 
 
@@ -39,19 +48,23 @@ def test_everything_is_run_where_nothing_lacks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "offer", "mending"),
+    ("name", "threat_model", "mending"),
     [
-        ("gradient", Offer("encoder", 4, 4), "needs the target's decoder, and this run has the encoder alone"),
-        ("threshold", Offer("embeddings", 4, 4), "needs the target's encoder, and this run has the embeddings alone"),
-        ("calibrated", Offer("decoder", 1, 4), "raise shadows.count"),
-        ("dov4mm", Offer("decoder", 4, 4), "set decoder.source to fitted"),
-        ("lira-online", Offer("decoder", 4, 4), "set shadows.online to 6 or more"),
+        ("gradient", ThreatModel("encoder", 4, 4), "needs the target's decoder, and this run has the encoder alone"),
+        (
+            "threshold",
+            ThreatModel("embeddings", 4, 4),
+            "needs the target's encoder, and this run has the embeddings alone",
+        ),
+        ("calibrated", ThreatModel("decoder", 1, 4), "raise shadows.count"),
+        ("dov4mm", ThreatModel("decoder", 4, 4), "set decoder.source to fitted"),
+        ("lira-online", ThreatModel("decoder", 4, 4), "set shadows.online to 6 or more"),
     ],
 )
-def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, offer: Offer, mending: str) -> None:
+def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, threat_model: ThreatModel, mending: str) -> None:
     with pytest.raises(MimiaError, match=f"{name}.*{mending}"):
-        select((name,), offer)
-    assert obstacle(make_attack(name).needs, EVERYTHING) is None
+        select((name,), threat_model)
+    assert obstacle(make_attack(name).requirements, EVERYTHING) is None
 
 
 @pytest.mark.parametrize(
@@ -59,7 +72,7 @@ def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, offer: Off
     [
         ((), "at least one attack, and each once"),
         (("threshold", "threshold"), "at least one attack, and each once"),
-        (("all", "threshold"), "'all' stands for every attack that can be run"),
+        (("all", "threshold"), "'all' selects every attack that can be run"),
         (("threshold", "guess"), "There is no attack 'guess'"),
     ],
 )
@@ -75,15 +88,15 @@ def test_attacks_are_run_in_the_order_of_their_names() -> None:
 
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
 def test_last_that_is_named_decides_or_the_strongest_default_that_was_run(access: AccessLevel) -> None:
-    run, _ = select(("all",), Offer(access, shadows=4, online=4))
+    run, _ = select(("all",), ThreatModel(access, shadows=4, online=4))
     assert deciding(("all",), access, run) == deciding(None, access, run) == DEFAULTS[access][-1]
-    few, _ = select(("all",), Offer(access, shadows=1, online=0))
+    few, _ = select(("all",), ThreatModel(access, shadows=1, online=0))
     assert deciding(("all",), access, few) == DEFAULTS[access][0]
     assert deciding(("ensemble", "base"), access, ("ensemble", "base")) == "base"
 
 
-def test_overviews_have_a_row_for_each_attack_and_each_kind() -> None:
-    assert [row["attack"] for row in overview()] == [*ATTACKS]
-    assert all(all(row.values()) for row in overview())
-    assert [row["signals"] for row in signals_overview()] == [*KINDS]
-    assert all(all(row.values()) for row in signals_overview())
+def test_tables_have_a_row_for_each_attack_and_each_signal() -> None:
+    assert [row["attack"] for row in attack_table()] == [*ATTACKS]
+    assert all(all(row.values()) for row in attack_table())
+    assert [row["signal"] for row in signal_table()] == [*SIGNALS]
+    assert all(all(row.values()) for row in signal_table())

@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mimia.arrays import Bools, Floats
 from mimia.attacks.summaries import (
-    area,
+    auc,
     in_order,
     log_distance,
     log_mean_exp_where,
@@ -17,7 +16,8 @@ from mimia.attacks.summaries import (
     pooled_variance,
     variance_where,
 )
-from mimia.signals.base import Signals
+from mimia.runtime.arrays import Bools, Floats
+from mimia.signals.arrays import Signals
 
 
 @st.composite
@@ -59,16 +59,16 @@ def test_mean_of_exponentials_is_that_of_the_chosen_values(drawn: tuple[Floats, 
 def test_distances_are_means_over_the_draws_in_double_precision() -> None:
     values = np.float32(1 + 1e-7) * np.ones((1, 2, 1000), np.float32)
     values[0, 1] = 0
-    signals = Signals({"distances": values}, ("a",), np.array(["y", "x"]), "masks")
+    signals = Signals({"reconstruction": values}, ("a",), np.array(["y", "x"]), "masks")
     assert mean_distance(signals)[0].tolist() == [float(np.float32(1 + 1e-7)), 0]
     assert np.isfinite(log_distance(signals)).all()
-    assert in_order(signals, "distances")[0, :, 0].tolist() == [0, float(np.float32(1 + 1e-7))]
+    assert in_order(signals, "reconstruction")[0, :, 0].tolist() == [0, float(np.float32(1 + 1e-7))]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))
 @settings(max_examples=100, deadline=None)
-def test_area_is_the_share_of_pairs_in_which_the_member_scores_higher(images: list[tuple[int, bool]]) -> None:
+def test_area_is_the_proportion_of_pairs_in_which_the_member_scores_higher(images: list[tuple[int, bool]]) -> None:
     scores, members = np.array([float(score) for score, _ in images]), np.array([each for _, each in images], bool)
     pairs = [(inside, outside) for inside in scores[members] for outside in scores[~members]]
     credit = [1.0 if inside > outside else 0.5 * (inside == outside) for inside, outside in pairs]
-    np.testing.assert_allclose(area(scores, members), statistics.fmean(credit) if credit else math.nan)
+    np.testing.assert_allclose(auc(scores, members), statistics.fmean(credit) if credit else math.nan)

@@ -7,15 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
-from mimia.arrays import Bools, Floats
 from mimia.evaluation.comparison import compare, holm
-from mimia.evaluation.roc import roc_area
+from mimia.evaluation.roc import roc_auc
+from mimia.runtime.arrays import Bools, Floats
 
 MEMBERS = np.arange(300) < 100
 
 
 def two_attacks(shift: float, common: float, seed: int, members: Bools = MEMBERS) -> tuple[Floats, Floats]:
-    """Give scores of which the first is better by a shift, and which share a part of their noise."""
+    """Draw scores with a common part of noise, of which the first are better by a shift."""
     generator = np.random.default_rng(seed)
     noise = generator.normal(size=(3, len(members)))
     shared = math.sqrt(common) * noise[0]
@@ -23,28 +23,28 @@ def two_attacks(shift: float, common: float, seed: int, members: Bools = MEMBERS
     return first + (0.5 + shift) * members, second + 0.5 * members
 
 
-def area(scores: Floats, members: Bools = MEMBERS) -> float:
+def auc(scores: Floats, members: Bools = MEMBERS) -> float:
     table = scores[members][:, None] - scores[~members]
     return float((table > 0).mean() + (table == 0).mean() / 2)
 
 
-def test_difference_is_that_of_the_areas_and_its_interval_that_of_resampling() -> None:
+def test_difference_is_that_of_the_aucs_and_its_interval_that_of_resampling() -> None:
     first, second = two_attacks(0.4, 0.7, seed=0)
     found = compare(first, second, MEMBERS).difference
-    assert found.value == pytest.approx(area(first) - area(second))
+    assert found.value == pytest.approx(auc(first) - auc(second))
     generator = np.random.default_rng(1)
     inside, outside = np.flatnonzero(MEMBERS), np.flatnonzero(~MEMBERS)
     differences = []
     for _ in range(2000):
         rows = np.concatenate([generator.choice(inside, len(inside)), generator.choice(outside, len(outside))])
-        differences.append(area(first[rows]) - area(second[rows]))
+        differences.append(auc(first[rows]) - auc(second[rows]))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(differences, [0.025, 0.975])), abs=0.01)
 
 
 def test_sides_against_each_other_are_surer_on_the_same_images() -> None:
     first, second = two_attacks(0.3, 0.95, seed=0)
     paired = compare(first, second, MEMBERS)
-    alone = [roc_area(scores[MEMBERS], scores[~MEMBERS]) for scores in (first, second)]
+    alone = [roc_auc(scores[MEMBERS], scores[~MEMBERS]) for scores in (first, second)]
     assert alone[0].low is not None
     assert alone[1].high is not None
     assert alone[0].low < alone[1].high  # the intervals overlap
@@ -53,7 +53,7 @@ def test_sides_against_each_other_are_surer_on_the_same_images() -> None:
 
 @pytest.mark.parametrize("common", [0.0, 0.8])
 def test_attacks_that_are_equally_good_differ_as_often_as_the_level_says(common: float) -> None:
-    repeats = 600
+    repeats = 300
     p_values = np.array([compare(*two_attacks(0, common, seed), MEMBERS).p_value for seed in range(repeats)])
     for level in (0.05, 0.5, 0.95):
         hits = int((p_values < level).sum())
@@ -84,7 +84,7 @@ def test_corrected_p_value_is_the_largest_of_all_sets_that_hold_it(thousandths: 
     """Holm's procedure is Bonferroni's on every intersection of hypotheses (Marcus et al., 1976)."""
     p_values = [number / 1000 for number in thousandths]
     places = range(len(p_values))
-    for place, corrected in zip(places, holm(p_values), strict=True):
+    for place, p_value_holm in zip(places, holm(p_values), strict=True):
         sets = [group for size in places for group in combinations(places, size + 1) if place in group]
         slow = max(min(1.0, len(group) * min(p_values[each] for each in group)) for group in sets)
-        assert corrected == pytest.approx(slow)
+        assert p_value_holm == pytest.approx(slow)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest
 
-from mimia.arrays import Floats
 from mimia.evaluation.conformal import conformal_p_values, discoveries
+from mimia.runtime.arrays import Floats
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=20).map(np.array)
 
@@ -59,7 +59,7 @@ def test_discoveries_are_those_of_benjamini_and_hochberg(percents: list[int], ra
 
 
 @pytest.mark.parametrize("members", [0, 20, 60])
-def test_share_of_false_discoveries_stays_below_its_bound(members: int) -> None:
+def test_proportion_of_false_discoveries_stays_below_its_bound(members: int) -> None:
     generator = np.random.default_rng(members)
     runs, rate, found = 300, 0.2, 0
     proportions = []

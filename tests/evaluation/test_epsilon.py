@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest
 
-from mimia.arrays import Bools, Floats
-from mimia.errors import MimiaError
 from mimia.evaluation.epsilon import Bonferroni, Fixed, Halves, Strategy, epsilon_lower_bound
+from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.errors import MimiaError
 
 RUNS = 200
 IMAGES = 2000
@@ -42,7 +42,7 @@ def bounds(mechanism: Mechanism, epsilon: float, strategy: Strategy) -> Floats:
     return np.array(values)
 
 
-@pytest.mark.parametrize("epsilon", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("epsilon", [0.5, 4.0])
 @pytest.mark.parametrize(
     ("mechanism", "strategy"),
     [
@@ -65,20 +65,20 @@ def test_bound_is_below_the_truth_as_often_as_it_says_and_not_far_below(
 
 def test_best_of_many_thresholds_without_a_correction_errs_more_often_than_allowed_and_with_one_it_does_not() -> None:
     naive = 0
-    corrected: dict[Strategy, int] = {Halves(0): 0, Bonferroni(20): 0}
+    failures: dict[Strategy, int] = {Halves(0): 0, Bonferroni(20): 0}
     for seed in range(RUNS):
         members, nonmembers = np.random.default_rng(seed).normal(size=(2, 500))  # ε is 0
         thresholds = np.quantile(nonmembers, np.linspace(0, 1, 20))
         naive += any(epsilon_lower_bound(members, nonmembers, Fixed(cut), 0, 0.5).value > 0 for cut in thresholds)
-        for strategy in corrected:
-            corrected[strategy] += epsilon_lower_bound(members, nonmembers, strategy, 0, 0.5).value > 0
+        for strategy in failures:
+            failures[strategy] += epsilon_lower_bound(members, nonmembers, strategy, 0, 0.5).value > 0
     assert binomtest(naive, RUNS, 0.5, alternative="greater").pvalue < 0.01
-    for failures in corrected.values():
-        assert binomtest(failures, RUNS, 0.5, alternative="greater").pvalue > 0.01
+    for count in failures.values():
+        assert binomtest(count, RUNS, 0.5, alternative="greater").pvalue > 0.01
 
 
 def outcomes(images: int, kinds: int) -> list[tuple[int, ...]]:
-    """Give how many of the images are of each kind, in all ways."""
+    """Return all ways to have so many images of so many kinds, as numbers of each kind."""
     return [counts for counts in product(range(images + 1), repeat=kinds) if sum(counts) == images]
 
 
@@ -88,7 +88,7 @@ def probability(counts: tuple[int, ...], chances: Floats) -> float:
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([1, 2, 4]), st.sampled_from([0.2, 0.5, 0.8]))
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_thresholds_among_nonmembers_err_no_more_often_than_allowed_where_scores_tie(
     seed: int, thresholds: int, confidence: float
 ) -> None:
@@ -107,7 +107,7 @@ def test_thresholds_among_nonmembers_err_no_more_often_than_allowed_where_scores
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0.0, 1e-3, 0.2]), st.sampled_from([0.5, 0.95]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_bound_at_a_threshold_is_that_of_clopper_and_pearson(seed: int, delta: float, confidence: float) -> None:
     generator = np.random.default_rng(seed)
     threshold = float(generator.integers(-2, 4))

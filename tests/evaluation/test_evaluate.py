@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from scipy.stats import beta, kstest
 
-from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
-from mimia.config import EvaluationSettings
+from mimia.config.settings import EvaluationSettings
 from mimia.evaluation.comparison import holm
 from mimia.evaluation.conformal import conformal_p_values
 from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, image_p_values
+from mimia.runtime.arrays import Bools, Floats
 
 SETTINGS = EvaluationSettings()
 
@@ -27,7 +27,7 @@ def evaluation(shift: float, seed: int = 0, attack: str = "attack", images: int 
 
 @pytest.mark.parametrize(("inside", "outside"), [(30, 200), (300, 100)])
 def test_p_values_of_a_set_without_a_member_are_uniform(inside: int, outside: int) -> None:
-    p_values = [evaluate("attack", *scores_of(inside, outside, 0, seed), SETTINGS).p_value for seed in range(500)]
+    p_values = [evaluate("attack", *scores_of(inside, outside, 0, seed), SETTINGS).p_value for seed in range(200)]
     assert kstest(p_values, "uniform").pvalue > 0.01
 
 
@@ -65,7 +65,7 @@ def test_threshold_above_all_scores_has_no_precision() -> None:
     assert found.recall.value == 0
 
 
-def test_p_value_is_the_share_of_relabellings_with_as_large_an_area() -> None:
+def test_p_value_is_the_proportion_of_relabellings_with_as_large_an_auc() -> None:
     scores, members = scores_of(5, 6, 1.0, seed=0)
 
     def wins(inside: tuple[int, ...]) -> int:
@@ -102,11 +102,11 @@ def test_p_values_are_corrected_for_the_number_of_attacks() -> None:
     ]
     found = evaluate_together(attacks, members, SETTINGS)
     alone = [evaluate(each.attack, each.values, members, SETTINGS, each.threshold) for each in attacks]
-    assert [replace(each, corrected=each.p_value) for each in found] == alone
-    assert [each.corrected for each in found] == holm([each.p_value for each in alone])
+    assert [replace(each, p_value_holm=each.p_value) for each in found] == alone
+    assert [each.p_value_holm for each in found] == holm([each.p_value for each in alone])
 
 
 def test_scores_that_are_all_the_same_show_nothing() -> None:
     found = evaluate("attack", np.ones(60), np.arange(60) < 30, SETTINGS, threshold=1.0)
     assert found.p_value > 0.4
-    assert found.area.value == 0.5
+    assert found.auc.value == 0.5

@@ -12,17 +12,17 @@ from opacus.accountants import PRVAccountant
 from scipy.special import expit
 from scipy.stats import binomtest
 
-from mimia.arrays import Bools, Floats
-from mimia.errors import MimiaError
 from mimia.evaluation.one_run import OneRunBound, guessing_p_value, one_run_bound
+from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.errors import MimiaError
 
-RUNS = 200
+RUNS = 100
 CANARIES = 2000
 Mechanism = Callable[[Bools, float, float, np.random.Generator], Floats]
 
 
 def slow_p_value(chance: Fraction, images: int, guesses: int, right: int, delta: Fraction) -> Fraction:
-    """Give the bound of the theorem, term by term and without rounding."""
+    """Compute the bound of the theorem, term by term and without rounding."""
 
     def exactly(v: int) -> Fraction:
         return math.comb(guesses, v) * chance**v * (1 - chance) ** (guesses - v)
@@ -36,7 +36,7 @@ def slow_p_value(chance: Fraction, images: int, guesses: int, right: int, delta:
 
 @st.composite
 def guessed(draw: st.DrawFn) -> tuple[int, int, int]:
-    """Give numbers of canaries, guesses and right ones."""
+    """Draw numbers of canaries, guesses and right ones."""
     images = draw(st.integers(1, 30))
     guesses = draw(st.integers(0, images))
     return images, guesses, draw(st.integers(0, guesses))
@@ -50,7 +50,7 @@ def test_p_value_is_that_of_the_theorem(counts: tuple[int, int, int], odds: int,
 
 
 @given(guessed(), st.sampled_from([0.0, 1e-5, 0.01, 0.2]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_p_value_crosses_a_level_once_as_epsilon_grows_and_once_as_fewer_guesses_are_right(
     counts: tuple[int, int, int], delta: float
 ) -> None:
@@ -100,7 +100,7 @@ def test_several_numbers_of_guesses_are_the_best_of_each_with_its_share_of_the_e
     generator = np.random.default_rng(seed)
     included = generator.random(images) < 0.5
     scores = generator.normal(included * 2.0, 1).round(1)
-    tried = {max(2, images // share) for share in (1, 2, 4, 8)}
+    tried = {max(2, images // proportion) for proportion in (1, 2, 4, 8)}
     confidence = 1 - 0.05 / len(tried)
     each = [one_run_bound(scores, included, [guesses], delta, confidence) for guesses in tried]
     bound = one_run_bound(scores, included, delta=delta)
@@ -125,12 +125,7 @@ def laplace(included: Bools, epsilon: float, delta: float, generator: np.random.
 @pytest.mark.parametrize(
     ("mechanism", "epsilon", "delta"),
     [
-        *(
-            (mechanism, epsilon, 0.0)
-            for mechanism in (randomised_response, laplace)
-            for epsilon in (0.5, 1.0, 2.0, 4.0)
-        ),
-        (randomised_response, 1.0, 1e-4),
+        *((mechanism, epsilon, 0.0) for mechanism in (randomised_response, laplace) for epsilon in (0.5, 4.0)),
         (randomised_response, 4.0, 1e-4),
         (laplace, 2.0, 1e-4),
     ],
@@ -149,7 +144,7 @@ def test_bound_is_below_the_truth_as_often_as_it_says_and_not_far_below(
 
 
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.02), (0.5, 0.2), (0.0, 0.05)])
-@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
 def test_bound_errs_no_more_often_than_allowed(epsilon: float, delta: float, confidence: float) -> None:
     """Over all outcomes of randomised response of seven canaries, by their numbers of each kind."""
     right = (1 - delta) * expit(epsilon) / 2
@@ -206,7 +201,7 @@ def test_bound_for_noisy_training_is_below_what_the_accountant_says_and_without_
     failures = sum(value > epsilon for value in noisy)
     assert binomtest(failures, RUNS, 0.05, alternative="greater").pvalue > 0.01
     assert np.mean([value > 0 for value in noisy]) > 0.3
-    bare = [one_run_bound(*dp_sgd(0.0, seed), delta=delta).value for seed in range(20)]
+    bare = [one_run_bound(*dp_sgd(0.0, seed), delta=delta).value for seed in range(10)]
     assert min(bare) > 1.2 * epsilon
     assert np.mean(bare) > 1.5 * epsilon
 
@@ -267,5 +262,5 @@ def test_too_few_canaries_or_guesses_are_refused() -> None:
     with pytest.raises(MimiaError, match="needs 2 canaries or more and has 1: make more"):
         one_run_bound(np.zeros(1), np.ones(1, dtype=bool))
     for guesses in ([1], [2, 11], [11]):
-        with pytest.raises(MimiaError, match="must be from 2 to 10, the canaries there are"):
+        with pytest.raises(MimiaError, match="must be from 2 to 10, the number of canaries"):
             one_run_bound(np.zeros(10), np.ones(10, dtype=bool), guesses)

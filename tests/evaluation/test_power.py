@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, mannwhitneyu, norm
 
-from mimia.evaluation.power import detectable_area
+from mimia.evaluation.power import detectable_auc
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ def test_leak_of_that_size_is_found_as_often_as_promised(
     members: int, nonmembers: int, level: float, power: float
 ) -> None:
     generator = np.random.default_rng(0)
-    shift, repeats = norm.ppf(detectable_area(members, nonmembers, level, power)) * math.sqrt(2), 600
+    shift, repeats = norm.ppf(detectable_auc(members, nonmembers, level, power)) * math.sqrt(2), 600
     found = 0
     for _ in range(repeats):
         inside, outside = generator.normal(shift, 1, members), generator.normal(size=nonmembers)
@@ -23,10 +23,10 @@ def test_leak_of_that_size_is_found_as_often_as_promised(
 
 
 def test_more_images_find_smaller_leaks() -> None:
-    areas = [detectable_area(count, 5 * count, 0.05) for count in (20, 100, 1000, 100_000)]
-    assert areas == sorted(areas, reverse=True)
-    assert areas[-1] < 0.504
+    aucs = [detectable_auc(count, 5 * count, 0.05) for count in (20, 100, 1000, 100_000)]
+    assert aucs == sorted(aucs, reverse=True)
+    assert aucs[-1] < 0.504
 
 
 def test_handful_of_images_finds_no_leak_at_all() -> None:
-    assert detectable_area(2, 2, 0.0001) == 1
+    assert detectable_auc(2, 2, 0.0001) == 1

@@ -9,13 +9,13 @@ from PIL import Image
 from scipy.stats import binomtest, mannwhitneyu
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from mimia.arrays import Pixels, content_id, fingerprint_of_ids
-from mimia.config import Settings, read_settings
-from mimia.encoders.checkpoints import native
-from mimia.errors import MimiaError
-from mimia.images.load import load_images
+from mimia.config.settings import Settings, read_settings
+from mimia.data.loading import load_sides
+from mimia.models.checkpoints import native
 from mimia.pretraining.command import CANARIES, TRAINED_ON, pretrain
-from mimia.store import Store
+from mimia.runtime.arrays import Pixels, content_id, fingerprint_of_ids
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
 
 
 def settings_of(store: Path, **changes: Any) -> Settings:
@@ -39,7 +39,7 @@ def test_checkpoint_opens_and_lists_what_it_was_trained_on(tmp_path: Path) -> No
     training = native.load_training(checkpoint)
     assert training is not None
     assert training.images == 30
-    images = load_images(["digits"], Store(tmp_path / "store")).images
+    images = load_sides({"source": "digits"}, Store(tmp_path / "store")).images
     ids = dict(zip(images.names.tolist(), images.ids.tolist(), strict=True))
     rows = trained_on(checkpoint)
     assert len(rows) == 30
@@ -70,7 +70,8 @@ def test_images_are_drawn_with_the_seed_of_the_split_and_all_are_taken_by_defaul
         settings = settings_of(tmp_path / "store", split={"n_members": 30, "seed": seed})
         drawn.append({row["name"] for row in trained_on(pretrain(settings, tmp_path / f"{seed}"))})
     assert len(drawn[0] & drawn[1]) < 10
-    assert len(trained_on(pretrain(settings_of(tmp_path / "store", split={}), tmp_path / "all"))) == 1797
+    settings = settings_of(tmp_path / "store", split={}, recipe={"preset": "mae-nano", "epochs": 1, "batch_size": 600})
+    assert len(trained_on(pretrain(settings, tmp_path / "all"))) == 1797
 
 
 def test_empty_directory_is_filled_and_another_is_left_alone(tmp_path: Path) -> None:
@@ -95,7 +96,7 @@ def test_canaries_on_disk_are_those_that_the_coins_let_in_pixel_for_pixel(kind: 
     checkpoint = pretrain(settings, tmp_path / "checkpoint")
     store = Store(tmp_path / "store")
     sides = {
-        side: load_images([str(checkpoint / CANARIES / side)], store, channels=1).images
+        side: load_sides({"source": str(checkpoint / CANARIES / side)}, store, channels=1).images
         for side in ("included", "excluded")
     }
     trained = trained_on(checkpoint)
@@ -105,7 +106,7 @@ def test_canaries_on_disk_are_those_that_the_coins_let_in_pixel_for_pixel(kind: 
     assert all(content_id(read_grey(checkpoint / row["name"])) == row["id"] for row in planted)
     names = [Path(name).name for side in sides.values() for name in side.names]
     assert sorted(names) == [f"{number:04d}.png" for number in range(1, 21)]
-    source = load_images(["digits"], store).images
+    source = load_sides({"source": "digits"}, store).images
     assert {row["id"] for row in ordinary} <= set(source.ids)
     of_source = set(source.ids) & {*sides["included"].ids, *sides["excluded"].ids}
     assert len(of_source) == (20 if kind == "image" else 0)

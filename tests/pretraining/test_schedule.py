@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimia.encoders.base import ModelSpec
-from mimia.encoders.mae import SIZES, Mae
+from mimia.config.recipes import Recipe
+from mimia.models.base import ModelSpec
+from mimia.models.mae import MAE, SIZES
 from mimia.pretraining.schedule import learning_rate, make_optimizer
-from mimia.recipes import Recipe
 
 SPEC = ModelSpec(
     image_size=8,
@@ -55,7 +55,7 @@ def test_rate_is_that_of_the_official_code(epochs: int, steps_per_epoch: int, wa
 
 
 def test_step_without_gradients_shrinks_matrices_and_tokens_and_nothing_else() -> None:
-    model = Mae(SPEC, SIZES["nano"], torch.Generator().manual_seed(0))
+    model = MAE(SPEC, SIZES["nano"], torch.Generator().manual_seed(0))
     with torch.no_grad():
         for value in model.parameters():
             value.add_(1)
@@ -73,7 +73,7 @@ def test_step_without_gradients_shrinks_matrices_and_tokens_and_nothing_else() -
 
 
 def test_positions_are_not_trained_and_all_else_is() -> None:
-    model = Mae(SPEC, SIZES["nano"])
+    model = MAE(SPEC, SIZES["nano"])
     optimizer = make_optimizer(model, recipe(betas=(0.8, 0.9)))
     trained = {id(value) for group in optimizer.param_groups for value in group["params"]}
     fixed = {name for name, value in model.named_parameters() if id(value) not in trained}

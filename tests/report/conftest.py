@@ -11,28 +11,29 @@ import pytest
 import torch
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
-from mimia.compute import hardware, versions
-from mimia.config import ComputeSettings, Settings, read_settings
-from mimia.config_file import to_toml
-from mimia.encoders.base import ModelSpec
-from mimia.encoders.checkpoints.native import Privacy
-from mimia.encoders.mae import SIZES, Mae
-from mimia.evaluation.blind import BlindGuess
+from mimia.config.settings import Settings, read_settings
+from mimia.config.toml import to_toml
+from mimia.data.imageset import ImageSet, LeftOut
+from mimia.data.loading import load_sides
 from mimia.evaluation.comparison import compare
 from mimia.evaluation.conformal import conformal_p_values, discoveries
 from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
 from mimia.evaluation.evaluate import evaluate, evaluate_together
 from mimia.evaluation.one_run import one_run_bound
-from mimia.evaluation.validity import ControlScores, Duplicates, Measurements, measure_validity
-from mimia.evaluation.verdict import Sides, judge, strongest
-from mimia.images.imageset import ImageSet, LeftOut
-from mimia.images.load import load_images
-from mimia.record import histogram
-from mimia.report.gallery import make_gallery
-from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, NotRun, Run, TwinPictures
-from mimia.store import Store
+from mimia.models.base import ModelSpec
+from mimia.models.checkpoints.native import Privacy
+from mimia.models.mae import MAE, SIZES
+from mimia.report.builder import histogram
+from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, NearDuplicatePictures, NotRun, Run
+from mimia.report.sections.gallery.pictures import make_gallery
+from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.compute import ComputeSettings, hardware, versions
+from mimia.runtime.store import Store
+from mimia.validity.blind_baseline import BlindGuess, evaluate_guesses, sides_differ
+from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
+from mimia.validity.matching import evaluate_matched
+from mimia.validity.verdict import Sides, judge, strongest
 
 LONG_NAME = f"{'a' * 40}/{'scan_of_the_archive-' * 10}0001.png"
 NAMES = (
@@ -95,12 +96,12 @@ def settings() -> Settings:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
+    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture(scope="session")
 def run(settings: Settings, digits: ImageSet) -> Run:
-    """Give what every run records, as yet without histograms."""
+    """Return what every run records, as yet without histograms."""
     shown = digits.take(np.arange(12))
     named = replace(shown, names=np.array([NAMES[row % len(NAMES)] for row in range(12)]))
     generator = np.random.default_rng(GENERATOR_SEED)
@@ -131,14 +132,14 @@ def run(settings: Settings, digits: ImageSet) -> Run:
         duplicates={"within members": 1234, "of nonmembers on an earlier side": 5},
         left_out=LEFT_OUT,
         split=32 * "a",
-        masks=32 * "b",
+        query_id=32 * "b",
         attacks_not_run=(
             NotRun(attack="likelihood ratio", reason="It needs 6 models and has 2."),
             NotRun(attack="quantile", reason="It was not asked for."),
         ),
         histograms=(),
         gallery=make_gallery(
-            Mae(SPEC, SIZES["nano"], torch.Generator().manual_seed(0)),
+            MAE(SPEC, SIZES["nano"], torch.Generator().manual_seed(0)),
             named,
             ["member"] * 6 + ["non-member"] * 6,
             generator.normal(size=12),
@@ -152,7 +153,7 @@ def run(settings: Settings, digits: ImageSet) -> Run:
 
 @pytest.fixture(scope="session")
 def audit_report(settings: Settings, run: Run) -> AuditReport:
-    """Give an audit of seven attacks with too few images for some figures."""
+    """Return an audit of seven attacks with too few images for some figures."""
     members = np.arange(1260) < 160
     scores = [
         _simulated(name, members, shift)
@@ -176,9 +177,9 @@ def audit_report(settings: Settings, run: Run) -> AuditReport:
         evaluations=evaluations,
         strongest=best.attack,
         comparisons={each.attack: compare(best.values, each.values, members) for each in scores if each is not best},
-        measured=measured,
-        twins=tuple(
-            TwinPictures(names=(LONG_NAME, "b.png"), pictures=(exhibit.original, exhibit.masked))
+        validity=measured,
+        near_duplicates=tuple(
+            NearDuplicatePictures(names=(LONG_NAME, "b.png"), pictures=(exhibit.original, exhibit.masked))
             for exhibit in run.gallery[:6]
         ),
         epsilon=epsilon_lower_bound(best.values[members], best.values[~members], Fixed(best.threshold)),
@@ -190,7 +191,7 @@ def audit_report(settings: Settings, run: Run) -> AuditReport:
 
 @pytest.fixture(scope="session")
 def inference_report(settings: Settings, run: Run) -> InferenceReport:
-    """Give an inference with more listed candidates than the page shows."""
+    """Return an inference with more listed candidates than the page shows."""
     asked = np.arange(900) < 150
     scores = _simulated("calibrated", asked, 3.0)
     inside, outside = scores.values[asked], scores.values[~asked]
@@ -204,8 +205,8 @@ def inference_report(settings: Settings, run: Run) -> InferenceReport:
         verdict=judge([evaluation], measured, Sides("candidates", "reference images", (150, 750))),
         evaluation=evaluation,
         false_discovery_rate=0.075,
-        measured=measured,
-        twins=(),
+        validity=measured,
+        near_duplicates=(),
         candidates=tuple(
             Candidate(
                 name=NAMES[place % len(NAMES)],
@@ -222,7 +223,7 @@ def inference_report(settings: Settings, run: Run) -> InferenceReport:
 
 @pytest.fixture(scope="session", params=["audit", "inference"])
 def report(request: pytest.FixtureRequest) -> AuditReport | InferenceReport:
-    """Give a report of either kind."""
+    """Return a report of either kind."""
     found: AuditReport | InferenceReport = request.getfixturevalue(f"{request.param}_report")
     return found
 
@@ -245,7 +246,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def misplaced_labels() -> Callable[[Page], list[str]]:
-    """Give a function that names the labels of a page's figures that lie outside, or on one another."""
+    """Return a function that names the labels of a page's figures that lie outside, or on one another."""
 
     def find(page: Page) -> list[str]:
         found: list[str] = page.evaluate(MISPLACED_LABELS)
@@ -271,4 +272,11 @@ def _measured(scores: Floats, members: Bools, settings: Settings) -> Measurement
         ControlScores(name, generator.normal(size=len(members)), np.ones(len(members), dtype=bool))
         for name in ("shadow 1", "shadow 2", "untrained model")
     ]
-    return measure_validity(scores, members, guesses, controls, Duplicates(6, (0, 3)), 0.4, settings.evaluation)
+    return Measurements(
+        blind=evaluate_guesses(guesses, members, settings.evaluation),
+        blind_separates=sides_differ(guesses, members, STRICT),
+        controls=tuple(compare_control(each, scores, members) for each in controls),
+        matched=evaluate_matched(scores, members, guesses),
+        duplicates=Duplicates(6, (0, 3)),
+        reconstruction=0.4,
+    )

@@ -7,19 +7,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Page
 
-from mimia.arrays import Floats
-from mimia.config import EvaluationSettings
-from mimia.evaluation.estimate import Estimate, share
+from mimia.config.settings import EvaluationSettings
 from mimia.evaluation.evaluate import evaluate
-from mimia.report.figures import (
-    curve_figure,
-    histogram_figure,
-    matrix_figure,
-    roc_figure,
-    tradeoff_figure,
-    training_figure,
-)
+from mimia.evaluation.intervals import Estimate, proportion
+from mimia.experiments.figures import curve_figure, matrix_figure, tradeoff_figure
 from mimia.report.schema import AuditReport, Histogram, Model
+from mimia.report.sections.curves.figures import histogram_figure, roc_figure, training_figure
+from mimia.runtime.arrays import Floats
 
 SETTINGS = EvaluationSettings()
 HISTOGRAM = Histogram(
@@ -50,7 +44,7 @@ def training(*losses: Sequence[float], target: bool = True) -> str:
 
 
 def curves(points: Sequence[int], attacks: int = 3) -> str:
-    rising = [(at, share(min(10 + place, 100), 100)) for place, at in enumerate(points)]
+    rising = [(point, proportion(min(10 + place, 100), 100)) for place, point in enumerate(points)]
     return curve_figure({f"attack {number}": rising for number in range(attacks)}, "masks", "TPR at 1 % FPR")
 
 
@@ -60,8 +54,8 @@ def falling(start: float, end: float, epochs: int = 100) -> list[float]:
 
 
 def matrix(values: list[str]) -> str:
-    areas = {(row, column): 0.5 + 0.5 * (row == column) for row in values for column in values}
-    return matrix_figure(areas, "target's data", "shadows' data", "areas")
+    aucs = {(row, column): 0.5 + 0.5 * (row == column) for row in values for column in values}
+    return matrix_figure(aucs, "target's data", "shadows' data", "AUCs")
 
 
 def tradeoff(points: dict[str, tuple[float | None, float]]) -> str:
@@ -124,7 +118,7 @@ FIGURES: dict[str, Callable[[], str]] = {
 
 @pytest.fixture(scope="module", params=FIGURES)
 def figure(request: pytest.FixtureRequest) -> str:
-    """Give the name of each of the figures."""
+    """Return the name of each of the figures."""
     return str(request.param)
 
 
@@ -161,7 +155,7 @@ def test_labels_stay_within_the_figure_and_off_each_other(
 
 def test_every_attack_has_a_name_and_a_curve_of_its_own_look(audit_report: AuditReport) -> None:
     evaluations = audit_report.evaluations
-    svg = roc_figure(evaluations, audit_report.measured.blind, 1100)
+    svg = roc_figure(evaluations, audit_report.validity.blind, 1100)
     assert set(texts(svg)) >= {
         *(evaluation.attack for evaluation in evaluations),
         "guess",
@@ -176,7 +170,7 @@ def test_curves_have_names_and_their_budgets_as_ticks() -> None:
     assert set(texts(curves([1, 4, 16, 64]))) >= {"attack 0", "attack 1", "attack 2", "1", "4", "16", "64", "masks"}
 
 
-def test_groups_are_drawn_as_shares() -> None:
+def test_groups_are_drawn_as_proportions() -> None:
     assert histogram(counts={"members": (10, 20, 10), "non-members": (4, 3, 1)}) == histogram()
     assert histogram(counts={"members": (2, 1, 1), "non-members": (4, 3, 1)}) != histogram()
 
@@ -195,9 +189,9 @@ def test_target_is_told_from_few_shadows_by_their_names_and_from_many_as_one(cou
     assert texts(training(*[falling(1, 0.1)] * count))[-len(labels) :] == labels
 
 
-def test_matrix_shows_each_area_at_its_place() -> None:
-    areas = {("a", "x"): 0.51, ("a", "y"): 0.62, ("b", "x"): 0.73, ("b", "y"): 0.99}
-    assert texts(matrix_figure(areas, "down", "across", "areas"))[-4:] == ["0.51", "0.62", "0.73", "0.99"]
+def test_matrix_shows_each_auc_at_its_place() -> None:
+    aucs = {("a", "x"): 0.51, ("a", "y"): 0.62, ("b", "x"): 0.73, ("b", "y"): 0.99}
+    assert texts(matrix_figure(aucs, "down", "across", "AUCs"))[-4:] == ["0.51", "0.62", "0.73", "0.99"]
 
 
 def test_each_defence_has_a_look_and_a_name_of_its_own() -> None:

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mimia.config import Settings, read_settings
-from mimia.errors import MimiaError
+from mimia.config.settings import Settings, read_settings
 from mimia.report.files import read_report, write_page, write_run
-from mimia.report.html import render
+from mimia.report.html import render_report
 from mimia.report.schema import AuditReport, Candidate, InferenceReport, Report
+from mimia.runtime.errors import MimiaError
 
 SCORES: Mapping[str, Sequence[object]] = {
     "name": ['a, "b"; c.png', "two\nlines.png", " Größe 猫.png", "", "'=1+1'.png"],
@@ -29,7 +29,7 @@ def written(report: Report, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_run_is_four_files(written: Path, report: Report) -> None:
     assert sorted(path.name for path in written.iterdir()) == FILES
-    assert (written / "report.html").read_text(encoding="utf-8") == render(report)
+    assert (written / "report.html").read_text(encoding="utf-8") == render_report(report)
 
 
 def test_scores_are_read_as_they_were_written(written: Path) -> None:
@@ -86,11 +86,11 @@ def test_directory_without_a_report_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda content: content[: len(content) // 2], r"Invalid JSON: EOF .*"),
-        (lambda _: b"", r"Invalid JSON: EOF .*"),
-        (lambda content: content.replace(b"2026", b"\xff\xfe"), r"Invalid JSON: invalid unicode .*"),
+        (lambda content: content[: len(content) // 2], r"no valid JSON: .*"),
+        (lambda _: b"", r"no valid JSON: .*"),
+        (lambda content: content.replace(b"2026", b"\xff\xfe"), r"no valid JSON: .*"),
         (lambda _: b"[]", r"Input should be .*"),
-        (lambda content: content.replace(b'"schema_version": 2', b'"schema_version": 3'), r".*: Input should be 2"),
+        (lambda content: content.replace(b'"schema_version": 3', b'"schema_version": "3"'), r".*: Input should be 3"),
         (lambda content: content.replace(b'"kind": "audit"', b'"kind": "poem"'), r".*'kind'.*"),
         (lambda content: content.replace(b'"seconds": 98.7', b'"minutes": 1.6'), r".*\.seconds: Field required"),
     ],
@@ -101,7 +101,7 @@ def test_damaged_report_is_refused_in_one_sentence(
 ) -> None:
     path = tmp_path / "report.json"
     path.write_bytes(damage(audit_report.model_dump_json(indent=1).encode()))
-    sentence = rf"^{path} is no report that this version of mimia reads \({reason}\): .* anew\.$"
+    sentence = rf"^{path} is not a report that this version of mimia reads \({reason}\): repeat the run\.$"
     with pytest.raises(MimiaError, match=sentence):
         read_report(tmp_path)
 

@@ -6,15 +6,15 @@ import pytest
 import torch
 from PIL import Image
 
-from mimia.arrays import Bools, Floats, Pixels, content_id
-from mimia.config import SignalSettings
-from mimia.encoders.base import ModelSpec, TargetSpace
-from mimia.encoders.mae import SIZES, Mae
-from mimia.images.facts import FACTS
-from mimia.images.imageset import ImageSet
-from mimia.masking import random_masks
-from mimia.report.gallery import make_gallery
-from mimia.report.schema import Exhibit
+from mimia.config.settings import SignalSettings
+from mimia.data.file_metadata import FACTS
+from mimia.data.imageset import ImageSet
+from mimia.models.base import ModelSpec, TargetSpace
+from mimia.models.mae import MAE, SIZES
+from mimia.models.masking import random_masks
+from mimia.report.sections.gallery import Exhibit
+from mimia.report.sections.gallery.pictures import make_gallery
+from mimia.runtime.arrays import Bools, Floats, Pixels, content_id
 
 SETTINGS = SignalSettings(draws=5, seed=4)
 GREY = ModelSpec(
@@ -32,8 +32,8 @@ both_spaces = pytest.mark.parametrize("space", ["normalised", "patch-normalised"
 grey_and_colour = pytest.mark.parametrize("spec", [GREY, COLOUR], ids=["grey", "colour"])
 
 
-def model_of(spec: ModelSpec) -> Mae:
-    return Mae(spec, SIZES["nano"], torch.Generator().manual_seed(0)).eval()
+def model_of(spec: ModelSpec) -> MAE:
+    return MAE(spec, SIZES["nano"], torch.Generator().manual_seed(0)).eval()
 
 
 def image_set(pixels: Pixels) -> ImageSet:
@@ -45,7 +45,7 @@ def image_set(pixels: Pixels) -> ImageSet:
     )
 
 
-def show(model: Mae, images: ImageSet) -> tuple[Exhibit, ...]:
+def show(model: MAE, images: ImageSet) -> tuple[Exhibit, ...]:
     return make_gallery(model, images, ["member"] * len(images), np.zeros(len(images)), SETTINGS)
 
 
@@ -66,7 +66,7 @@ def picture(uri: str) -> Pixels:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
 
 
-def rebuilt(model: Mae, image: Pixels, mask: Bools) -> Floats:
+def rebuilt(model: MAE, image: Pixels, mask: Bools) -> Floats:
     """Paste the prediction of each masked patch into an image: raw pixels in [0, 1], (H, W, C)."""
     spec, side = model.spec, model.spec.patch_size
     with torch.inference_mode():

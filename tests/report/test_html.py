@@ -6,9 +6,9 @@ from typing import Literal
 import pytest
 from playwright.sync_api import Browser, Page
 
-from mimia.evaluation.verdict import RULE, Verdict
-from mimia.report.html import render
+from mimia.report.html import render_report
 from mimia.report.schema import AuditReport, InferenceReport, Model
+from mimia.validity.verdict import RULE, Verdict
 
 Report = AuditReport | InferenceReport
 
@@ -58,7 +58,7 @@ EMPTY_PICTURES = """() => [...document.images].filter(image => !(image.naturalWi
 
 
 @dataclass
-class Opened:
+class LoadedCheckpoint:
     """A report in a browser, with all that is folded unfolded.
 
     Attributes:
@@ -73,18 +73,24 @@ class Opened:
 
 
 @pytest.fixture(scope="module")
-def page(report: Report) -> str:
-    return render(report)
+def pages(audit_report: AuditReport, inference_report: InferenceReport) -> dict[str, str]:
+    """Return the page of each kind of report."""
+    return {report.kind: render_report(report) for report in (audit_report, inference_report)}
+
+
+@pytest.fixture(scope="module")
+def page(report: Report, pages: dict[str, str]) -> str:
+    return pages[report.kind]
 
 
 @pytest.fixture(scope="module", params=[1280, 1001, 1000, 400], ids=lambda width: f"{width} px")
 def opened(
     request: pytest.FixtureRequest, browser: Browser, page: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Opened]:
+) -> Iterator[LoadedCheckpoint]:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page, encoding="utf-8")
     tab = browser.new_page(viewport={"width": request.param, "height": 800})
-    found = Opened(tab)
+    found = LoadedCheckpoint(tab)
     tab.on("console", lambda message: found.messages.append(message.text))
     tab.on("pageerror", lambda error: found.messages.append(str(error)))
     tab.on("request", lambda request: found.requests.append(request.url))
@@ -158,7 +164,7 @@ def test_page_tells_the_verdict_the_settings_the_versions_and_what_was_left_out(
         run.command,
         run.access,
         run.split,
-        run.masks,
+        run.query_id,
         *(f"{package} {version}" for package, version in run.versions.items()),
         *(f"{key} {value}" for key, value in run.hardware.items()),
         *(f"{entry.name}: {entry.reason}" for entry in run.left_out),
@@ -172,20 +178,24 @@ def test_page_tells_the_verdict_the_settings_the_versions_and_what_was_left_out(
     assert [each for each in expected if squeezed(each) not in text] == []
 
 
-def test_page_of_an_audit_tells_what_the_training_of_the_target_guarantees(audit_report: AuditReport) -> None:
-    privacy = "ε = 3.25 at δ = 1e-06, by noise of 1.375 clips of 0.5 in 12,345 steps, each with a share of 0.125"
-    assert squeezed(privacy) in Parsed(render(audit_report)).text
+def test_page_of_an_audit_tells_what_the_training_of_the_target_guarantees(
+    audit_report: AuditReport, pages: dict[str, str]
+) -> None:
+    privacy = "ε = 3.25 at δ = 1e-06, by noise of 1.375 clips of 0.5 in 12,345 steps, each with a proportion of 0.125"
+    assert squeezed(privacy) in Parsed(pages["audit"]).text
     target, *shadows = audit_report.run.models
     models = (target.model_copy(update={"privacy": None}), *shadows)
     without = audit_report.model_copy(update={"run": audit_report.run.model_copy(update={"models": models})})
-    assert "trained with DP-SGD" not in Parsed(render(without)).text
+    assert "trained with DP-SGD" not in Parsed(render_report(without)).text
 
 
-def test_page_of_an_audit_tells_each_figure_of_each_attack_or_why_there_is_none(audit_report: AuditReport) -> None:
-    text = Parsed(render(audit_report)).text
+def test_page_of_an_audit_tells_each_figure_of_each_attack_or_why_there_is_none(
+    audit_report: AuditReport, pages: dict[str, str]
+) -> None:
+    text = Parsed(pages["audit"]).text
     for each in audit_report.evaluations:
         assert each.attack in text
-        for figure in (each.area, each.tpr_at_1_percent, each.tpr_at_01_percent, each.precision, each.recall):
+        for figure in (each.auc, each.tpr_at_1_percent, each.tpr_at_01_percent, each.precision, each.recall):
             assert figure is not None
             assert (figure.note or f"{figure.value:.3f} {figure.low:.3f} to {figure.high:.3f}") in text
     assert "too few images: 1,100 of 11,000 non-members" in text
@@ -199,33 +209,38 @@ def test_page_tells_each_check_of_the_gate_with_its_outcome_and_the_rule(report:
         assert f'class="{check.outcome}"' in page
         assert squeezed(f"{check.name} {check.finding}") in text
     assert RULE in text
-    for control in report.measured.controls:
-        assert f"{control.model} {control.area}" in text
-    assert f"among {report.measured.matched.pairs:,} pairs" in text
+    for control in report.validity.controls:
+        assert f"{control.model} {control.auc}" in text
+    assert f"among {report.validity.matched.pairs:,} pairs" in text
 
 
-def test_page_of_an_audit_tells_what_follows_for_differential_privacy(audit_report: AuditReport) -> None:
-    drawn = Parsed(render(audit_report)).text
+def test_page_of_an_audit_tells_what_follows_for_differential_privacy(
+    audit_report: AuditReport, pages: dict[str, str]
+) -> None:
+    drawn = Parsed(pages["audit"]).text
     assert audit_report.one_run is not None
     assert f"ε ≥ {audit_report.one_run.value:.2f} for the training that is audited" in drawn
     assert f"trainings like this one have ε ≥ {audit_report.epsilon.value:.2f}" in drawn
-    given = Parsed(render(audit_report.model_copy(update={"one_run": None, "drawn_at_random": False}))).text
+    given = Parsed(render_report(audit_report.model_copy(update={"one_run": None, "drawn_at_random": False}))).text
     assert "it bounds no differential-privacy parameter" in given
-    assert "canaries, " not in given
+    assert "guesses about canaries" in drawn
+    assert "guesses about canaries" not in given
 
 
-def test_page_of_an_inference_tells_the_first_of_the_list_and_the_bound(inference_report: InferenceReport) -> None:
+def test_page_of_an_inference_tells_the_first_of_the_list_and_the_bound(
+    inference_report: InferenceReport, pages: dict[str, str]
+) -> None:
     listed = [candidate for candidate in inference_report.candidates if candidate.listed]
-    text = Parsed(render(inference_report)).text
+    text = Parsed(pages["inference"]).text
     assert f"{len(listed)} of 150 candidates are listed by the attack calibrated" in text
-    assert "the expected share of false entries is at most 7.5 %" in text
+    assert "the expected proportion of false entries is at most 7.5 %" in text
     assert "The first 20; scores.csv has all." in text
     assert [candidate.id[:16] in text for candidate in listed[:21]] == [True] * 20 + [False]
 
 
 def test_page_of_an_inference_without_a_find_has_no_list(inference_report: InferenceReport) -> None:
     candidates = tuple(each.model_copy(update={"listed": False}) for each in inference_report.candidates)
-    text = Parsed(render(inference_report.model_copy(update={"candidates": candidates}))).text
+    text = Parsed(render_report(inference_report.model_copy(update={"candidates": candidates}))).text
     assert "0 of 150 candidates are listed" in text
     assert "content id" not in text
 
@@ -234,7 +249,7 @@ def test_page_of_an_inference_without_a_find_has_no_list(inference_report: Infer
 def test_verdicts_differ_in_word_and_colour(
     inference_report: InferenceReport, kind: Literal["leaks", "no leak found", "invalid"]
 ) -> None:
-    page = render(inference_report.model_copy(update={"verdict": Verdict(kind, "For a reason.", ())}))
+    page = render_report(inference_report.model_copy(update={"verdict": Verdict(kind, "For a reason.", ())}))
     assert f"<strong>{kind.capitalize()}</strong><p>For a reason.</p>" in page
     colour = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"}[kind]
     assert f"--accent: {colour};" in page
@@ -244,39 +259,38 @@ def test_report_of_little_is_a_page_too(inference_report: InferenceReport) -> No
     models = tuple(Model(name=each.name, id=each.id) for each in inference_report.run.models)
     nothing = {"models": models, "left_out": (), "duplicates": {}, "attacks_not_run": (), "histograms": ()}
     run = inference_report.run.model_copy(update=nothing)
-    parsed = Parsed(render(inference_report.model_copy(update={"run": run})))
+    parsed = Parsed(render_report(inference_report.model_copy(update={"run": run})))
     assert "svg" not in parsed.tags
     assert "exact duplicates none left out none" in parsed.text
     assert "Not run" not in parsed.text
 
 
 def test_same_report_gives_the_same_page_after_a_round_trip_too(report: Report, page: str) -> None:
-    assert render(report) == page
-    assert render(type(report).model_validate_json(report.model_dump_json())) == page
+    assert render_report(type(report).model_validate_json(report.model_dump_json())) == page
 
 
-def test_page_opens_without_messages_and_asks_for_nothing_else(opened: Opened) -> None:
+def test_page_opens_without_messages_and_asks_for_nothing_else(opened: LoadedCheckpoint) -> None:
     assert opened.messages == []
     assert opened.requests[0].startswith("file:")
     assert [address for address in opened.requests[1:] if not address.startswith("data:")] == []
 
 
-def test_page_scrolls_in_one_direction_only(opened: Opened) -> None:
+def test_page_scrolls_in_one_direction_only(opened: LoadedCheckpoint) -> None:
     assert opened.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize(
     "script", [CUT_OFF, OUTSIDE, OVERLAPPING, BROKEN_WORDS], ids=["cut off", "outside", "overlapping", "broken"]
 )
-def test_no_text_is(opened: Opened, script: str) -> None:
+def test_no_text_is(opened: LoadedCheckpoint, script: str) -> None:
     assert opened.tab.evaluate(script) == []
 
 
-def test_every_picture_is_shown(opened: Opened, report: Report) -> None:
-    assert opened.tab.evaluate("document.images.length") == 4 * 12 + 2 * len(report.twins)
+def test_every_picture_is_shown(opened: LoadedCheckpoint, report: Report) -> None:
+    assert opened.tab.evaluate("document.images.length") == 4 * 12 + 2 * len(report.near_duplicates)
     assert opened.tab.evaluate(EMPTY_PICTURES) == []
 
 
-def test_figures_are_readable(opened: Opened, misplaced_labels: Callable[[Page], list[str]]) -> None:
+def test_figures_are_readable(opened: LoadedCheckpoint, misplaced_labels: Callable[[Page], list[str]]) -> None:
     assert opened.tab.evaluate("document.querySelectorAll('svg').length") >= 2
     assert misplaced_labels(opened.tab) == []

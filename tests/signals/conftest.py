@@ -8,27 +8,29 @@ import numpy as np
 import pytest
 import torch
 
-from mimia.arrays import content_id
-from mimia.config import ComputeSettings, SignalSettings
-from mimia.encoders.beit import Beit
-from mimia.encoders.checkpoints import native
-from mimia.encoders.families import architecture_for, build
-from mimia.encoders.mae import Mae, of_decoder
-from mimia.encoders.tokenizer import PatchTokenizer
-from mimia.images.imageset import ImageSet
-from mimia.images.load import load_images
+from mimia.config.recipes import Recipe
+from mimia.config.settings import SignalSettings
+from mimia.data.imageset import ImageSet
+from mimia.data.loading import load_sides
+from mimia.models.beit import BEiT
+from mimia.models.checkpoints import native
+from mimia.models.mae import MAE, of_decoder
+from mimia.models.registry import architecture_for, build
+from mimia.models.tokenizer import PatchTokenizer
 from mimia.pretraining.specs import spec_for
-from mimia.recipes import Recipe
-from mimia.signals.kinds import Asking, Subject
-from mimia.store import Store
+from mimia.runtime.arrays import content_id
+from mimia.runtime.compute import ComputeSettings
+from mimia.runtime.store import Store
+from mimia.signals.base import QueryConfig
+from mimia.signals.queried import QueriedModel
 
 
 def save_with_latent_decoder(checkpoint: Path, out: Path) -> None:
     """Write the encoder of a MAE with a decoder of its latents that was not trained."""
     source = native.load(checkpoint)
-    assert isinstance(source, Mae)
+    assert isinstance(source, MAE)
     spec = source.spec.model_copy(update={"target_space": "latents"})
-    model = Mae(spec, source.architecture, torch.Generator().manual_seed(0))
+    model = MAE(spec, source.architecture, torch.Generator().manual_seed(0))
     encoder = {name: value for name, value in source.state_dict().items() if not of_decoder(name)}
     model.load_state_dict(model.state_dict() | encoder)
     native.save(out, model)
@@ -36,7 +38,7 @@ def save_with_latent_decoder(checkpoint: Path, out: Path) -> None:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_images(["digits"], Store(tmp_path_factory.mktemp("digits"))).images
+    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture(scope="session")
@@ -48,19 +50,19 @@ def coloured(digits: ImageSet) -> ImageSet:
 
 
 @pytest.fixture(scope="session")
-def ask(
+def make_query(
     tmp_path_factory: pytest.TempPathFactory, digits: ImageSet, coloured: ImageSet
-) -> Callable[..., tuple[Subject, Asking, ImageSet]]:
-    """Give a model of a family that was not trained, how it is asked, and images for it.
+) -> Callable[..., tuple[QueriedModel, QueryConfig, ImageSet]]:
+    """Return a model of a family that was not trained, its query, and images for it.
 
     No two of its parameters are alike, so that none can stand in for another.
     """
     home = tmp_path_factory.mktemp("models")
     compute = ComputeSettings(device="cpu", threads=1)
 
-    def ask(
+    def make_query(
         family: str, channels: int = 1, seed: int = 0, patch_size: int | None = None
-    ) -> tuple[Subject, Asking, ImageSet]:
+    ) -> tuple[QueriedModel, QueryConfig, ImageSet]:
         images = digits if channels == 1 else coloured
         changes = {} if patch_size is None else {"patch_size": patch_size}
         recipe = Recipe.model_validate({"preset": f"{family}-nano"} | changes)
@@ -72,7 +74,7 @@ def ask(
             with torch.no_grad():
                 for value in model.parameters():
                     value.add_(0.05 * torch.randn(value.shape, generator=generator))
-            if isinstance(model, Beit) and isinstance(model.tokenizer, PatchTokenizer):
+            if isinstance(model, BEiT) and isinstance(model.tokenizer, PatchTokenizer):
                 model.tokenizer.codebook.normal_(generator=generator)
             native.save(checkpoint, model)
         settings = SignalSettings(draws=4, seed=1, batch_size=32)
@@ -80,6 +82,10 @@ def ask(
         if family == "mae":
             latents = checkpoint.with_name(f"{checkpoint.name}-latents")
             save_with_latent_decoder(checkpoint, latents)
-        return Subject("target", checkpoint, compute, latents), Asking(settings, recipe, compute, spec), images
+        return (
+            QueriedModel("target", checkpoint, compute, latents),
+            QueryConfig(settings, recipe, compute, spec),
+            images,
+        )
 
-    return ask
+    return make_query

@@ -5,23 +5,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mimia.arrays import Floats
-from mimia.encoders.base import Reconstructor
-from mimia.encoders.checkpoints import native
-from mimia.encoders.mae import Mae
-from mimia.images.imageset import ImageSet
-from mimia.signals.kinds import Asking, Subject
+from mimia.data.imageset import ImageSet
+from mimia.models.base import MaskedImageModel
+from mimia.models.checkpoints import native
+from mimia.models.mae import MAE
+from mimia.runtime.arrays import Floats
+from mimia.runtime.store import Store
+from mimia.signals.base import QueryConfig
+from mimia.signals.extract import extract_signals
 from mimia.signals.latents import Latents
-from mimia.signals.scoring import score_images
-from mimia.store import Store
+from mimia.signals.queried import QueriedModel
 
-Ask = Callable[..., tuple[Subject, Asking, ImageSet]]
+MakeQuery = Callable[..., tuple[QueriedModel, QueryConfig, ImageSet]]
 
 
-def slow_errors(model: Reconstructor, images: ImageSet, asking: Asking) -> Floats:
+def slow_errors(model: MaskedImageModel, images: ImageSet, query: QueryConfig) -> Floats:
     """Mean over the hidden patches of the mean squared difference from the latents of the whole image."""
-    assert isinstance(model, Mae)
-    masks = model.spec.scoring_masks(images.ids, asking.settings.draws, asking.settings.seed)
+    assert isinstance(model, MAE)
+    masks = model.spec.scoring_masks(images.ids, query.settings.draws, query.settings.seed)
     nothing = torch.zeros(1, 1, model.spec.tokens, dtype=torch.bool)
     errors = np.zeros(masks.shape[:2])
     for row, pixels in enumerate(images.pixels):
@@ -35,32 +36,34 @@ def slow_errors(model: Reconstructor, images: ImageSet, asking: Asking) -> Float
     return errors
 
 
-def test_errors_are_those_of_the_definition(ask: Ask) -> None:
+def test_errors_are_those_of_the_definition(make_query: MakeQuery) -> None:
     for channels in (1, 3):
-        subject, asking, images = ask("mae", channels)
+        queried, query, images = make_query("mae", channels)
         few = images.take(np.arange(4))
-        found = Latents().measure(subject, few.pixels, few.ids, asking)
-        np.testing.assert_allclose(found, slow_errors(subject.latent_model, few, asking), rtol=1e-4)
+        found = Latents().compute(queried, few.pixels, few.ids, query)
+        np.testing.assert_allclose(found, slow_errors(queried.latent_model, few, query), rtol=1e-4)
 
 
-def test_another_decoder_of_latents_never_gets_an_old_answer(ask: Ask, store: Store, tmp_path: Path) -> None:
-    subject, asking, images = ask("mae")
-    assert subject.latents is not None
-    model = native.load(subject.latents)
+def test_another_decoder_of_latents_never_gets_an_old_result(
+    make_query: MakeQuery, store: Store, tmp_path: Path
+) -> None:
+    queried, query, images = make_query("mae")
+    assert queried.latents is not None
+    model = native.load(queried.latents)
     with torch.no_grad():
         model.get_parameter("decoder_pred.bias").add_(1)
     native.save(tmp_path / "other", model)
-    other = Subject("target", subject.source, asking.compute, tmp_path / "other")
+    other = QueriedModel("target", queried.source, query.compute, tmp_path / "other")
     rows = np.arange(3)
-    first, second = (score_images(["latents"], [each], images, rows, asking, store) for each in (subject, other))
+    first, second = (extract_signals(["latents"], [each], images, rows, query, store) for each in (queried, other))
     assert not np.array_equal(first["latents"], second["latents"])
     assert first.models == second.models
 
 
-def test_masks_are_those_of_the_distances(ask: Ask, store: Store) -> None:
-    subject, asking, images = ask("mae")
-    more = replace(asking, settings=asking.settings.model_copy(update={"draws": 6}))
+def test_masks_are_those_of_the_distances(make_query: MakeQuery, store: Store) -> None:
+    queried, query, images = make_query("mae")
+    more = replace(query, settings=query.settings.model_copy(update={"draws": 6}))
     fewer, all_six = (
-        score_images(["latents"], [subject], images, np.arange(3), each, store)["latents"] for each in (asking, more)
+        extract_signals(["latents"], [queried], images, np.arange(3), each, store)["latents"] for each in (query, more)
     )
     np.testing.assert_allclose(all_six[:, :, :4], fewer, rtol=1e-5)

@@ -1,48 +1,47 @@
-"""What every attack is: arrays in, scores out; no model, no pixels, no labels of the target."""
+"""The interface of an attack: arrays in, scores out; it gets no model, no pixels and no labels of the target."""
 
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self, final
+from typing import Self, final, overload
 
 import numpy as np
-from sklearn.metrics import roc_curve
 
-from mimia.arrays import Bools, Floats, Ids
-from mimia.errors import MimiaError
-from mimia.signals.base import Evidence, Shadows, Signals, play
-
-Played = Sequence[tuple[Evidence, Bools]]
-"""Shadows in the place of the target, each with its members, (images,)."""
+from mimia.attacks.games import ShadowGame
+from mimia.attacks.plain import PlainShadows, Values
+from mimia.attacks.summaries import best_threshold
+from mimia.runtime.arrays import Bools, Floats, Ids
+from mimia.runtime.errors import MimiaError
+from mimia.signals.arrays import AttackInput, ShadowSignals, leave_one_out
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What an attack cannot do without.
+class Requirements:
+    """What an attack needs.
 
     Attributes:
-        signals: Kinds of signals; the access level follows from them.
-        shadows: Fewest shadow models.
-        online: Whether the shadows must be trained on halves of the very images that are judged.
-        known: Whether it learns from the target's signals on images that are known to be no members.
+        signals: Names of signals; the access level follows from them.
+        shadows: Smallest number of shadow models.
+        online: Whether the shadows must be trained on halves of the images that are evaluated.
+        population: Whether it learns from the target's signals on known non-members.
     """
 
     signals: tuple[str, ...]
     shadows: int
     online: bool = False
-    known: bool = False
+    population: bool = False
 
 
 @dataclass(frozen=True)
 class Scores:
-    """How likely images are members, in an attack's own units; higher is more likely.
+    """Scores of images in an attack's own units; higher is more likely a member.
 
     Attributes:
-        attack: Its name.
+        attack: Name of the attack.
         values: (images,), finite.
         images: Content ids, (images,).
-        threshold: Learned on shadows; an image of this score or more is called a member.
+        threshold: Learned on shadows; an image with this score or a higher one is classified as a member.
     """
 
     attack: str
@@ -51,136 +50,179 @@ class Scores:
     threshold: float
 
     def of_images(self, chosen: Bools) -> "Scores":
-        """Keep the chosen images, (images,)."""
+        """Return the scores of the chosen images, (images,)."""
         return Scores(self.attack, self.values[chosen], self.images[chosen], self.threshold)
 
 
 class Attack(ABC):
     """A membership inference attack.
 
-    Hyper-parameters go into ``__init__``; a subclass says what it needs and writes `_score`, and `_learn` if there is
-    something to learn. `fit` plays the attack on each shadow in turn, with the other shadows as its references, and
-    learns a threshold from what is known there; `score` plays it on the target, with all shadows as references.
+    A subclass declares its requirements and its paper, takes hyper-parameters as keyword arguments of ``__init__``, and
+    writes `_score`, and `_learn` if it learns. `fit` runs the attack on each shadow with the others as references and
+    learns a threshold; `score` runs it on the target with all shadows as references.
 
     Attributes:
-        name: In the registry.
-        threshold: What `fit` learned.
+        name: Name in the registry; by default that of the class.
+        threshold_: Learned by `fit`.
     """
 
     name: str
-    threshold: float
+    threshold_: float
+    _plain: PlainShadows | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.name = cls.__dict__.get("name", cls.__name__)
 
     @property
     @abstractmethod
     def paper(self) -> str:
-        """Where it was published, with the equation."""
+        """The publication, with the equation."""
 
     @property
     @abstractmethod
-    def needs(self) -> Needs:
-        """What it cannot do without."""
+    def requirements(self) -> Requirements:
+        """What the attack needs."""
 
     def __repr__(self) -> str:
         names = inspect.signature(type(self)).parameters
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @final
-    def fit(self, shadows: Shadows, known: Shadows | None = None) -> Self:
+    def fit(
+        self,
+        shadows: ShadowSignals | Values,
+        membership: Bools | None = None,
+        *,
+        population: ShadowSignals | Values | None = None,
+    ) -> Self:
         """Learn on shadows, and find the threshold of highest balanced accuracy.
 
-        What the attack learns is learned on all shadows; for the threshold each shadow is scored by what was learned
-        on the others. An attack that asks for known non-members learns from them and from the shadows' own images, and
-        from no image of the holdout, so that members' p-values among the holdout are exact.
+        The attack learns on all shadows. For the threshold, each shadow is scored by an attack that learned on the
+        others. An attack with a population learns from it and from the shadows' training images, and from no image of
+        the holdout, so that members' p-values among the holdout are exact.
 
         Args:
-            shadows: On images of the reference pool, none of which is to be judged: the shadows' own and the holdout.
-            known: The same shadows on other images, which none of them was trained on.
+            shadows: Signals of the shadows on their training images and the holdout. As a plain array, the losses
+                (shadows, images) or (shadows, images, draws); for several signals, a mapping from names to arrays.
+            membership: For plain arrays: whether a shadow was trained on an image, (shadows, images).
+            population: Signals of the same shadows on known non-members, of the same form.
 
         Raises:
-            MimiaError: There are too few shadows, or no image serves this attack as member or non-member.
+            MimiaError: There are too few shadows, arrays do not fit together, or there are no members or no non-members
+                to learn from.
         """
-        if len(shadows) < self.needs.shadows:
+        self._plain = None
+        if not isinstance(shadows, ShadowSignals):
+            self._plain = PlainShadows.of(self.requirements.signals, shadows, membership, population)
+            shadows, population = self._plain.shadows, self._plain.population
+        elif membership is not None or not isinstance(population, ShadowSignals | None):
+            raise MimiaError("ShadowSignals have the membership in them: pass a population of ShadowSignals alone.")
+        self._fit(shadows, population)
+        return self
+
+    @overload
+    def score(self, inputs: AttackInput) -> Scores: ...
+
+    @overload
+    def score(
+        self,
+        inputs: Values,
+        *,
+        references: Values | None = None,
+        membership: Bools | None = None,
+        population: Values | None = None,
+    ) -> Floats: ...
+
+    @final
+    def score(
+        self,
+        inputs: AttackInput | Values,
+        *,
+        references: Values | None = None,
+        membership: Bools | None = None,
+        population: Values | None = None,
+    ) -> Scores | Floats:
+        """Score images; higher is more likely a member.
+
+        Args:
+            inputs: Signals of the target and the references; or the target's losses as a plain array, (images,) or
+                (images, draws), or a mapping from names of signals to such arrays.
+            references: For plain arrays: losses of the shadows on the same images, (shadows, images[, draws]); by
+                default the images are those that the attack was fitted on.
+            membership: Whether a reference was trained on an image, (shadows, images); by default none was.
+            population: For plain arrays: the target's losses on the population that the attack was fitted on.
+
+        Returns:
+            `Scores`, or for plain arrays the values alone, (images,).
+
+        Raises:
+            MimiaError: The references do not suffice to score an image, the population is missing, or plain arrays do
+                not fit those of `fit`.
+        """
+        if isinstance(inputs, AttackInput):
+            return Scores(self.name, self._checked_scores(inputs), inputs.target.images, self.threshold_)
+        if self._plain is None:
+            raise MimiaError("Plain arrays can be scored by an attack that was fitted on plain arrays: call fit first.")
+        return self._checked_scores(self._plain.input(inputs, references, membership, population))
+
+    def _learn(self, games: Sequence[ShadowGame]) -> None:  # noqa: B027 - many attacks have nothing to learn
+        """Learn from shadows in the place of the target; called again for each subset, which may be empty."""
+
+    @abstractmethod
+    def _score(self, inputs: AttackInput) -> Floats:
+        """Return scores, (images,): higher for members; NaN if the references do not suffice."""
+
+    def _fit(self, shadows: ShadowSignals, population: ShadowSignals | None) -> None:
+        if len(shadows) < self.requirements.shadows:
             raise MimiaError(
-                f"The attack {self.name!r} needs {self.needs.shadows} shadow models and has {len(shadows)}: raise "
-                "shadows.count, or leave the attack out of attacks.names."
+                f"The attack {self.name!r} needs {self.requirements.shadows} shadow models and has {len(shadows)}: "
+                "raise shadows.count, or leave the attack out of attacks.names."
             )
-        self._refuse_without_known(known)
-        shadows, known = shadows.ordered(), None if known is None else known.ordered()
+        self._check_population(population)
+        shadows, population = shadows.ordered(), None if population is None else population.ordered()
         members = shadows.membership
         if members.all() or not members.any():
             raise self._nothing_to_learn_from()
         learning = shadows
-        if known is not None:
+        if population is not None:
             own: Bools = np.any(members, axis=0)
-            learning = shadows.of_images(own).joined(known, self.needs.signals)
-        played = [(play(learning, index, known), learning.membership[index]) for index in range(len(shadows))]
+            learning = shadows.of_images(own).joined(population, self.requirements.signals)
+        games = [
+            ShadowGame(leave_one_out(learning, index, population), learning.membership[index])
+            for index in range(len(shadows))
+        ]
         scores = []
         for index in range(len(shadows)):
-            self._learn(played[:index] + played[index + 1 :])
-            scores.append(self._score(play(shadows, index, known)))
-        self._learn(played)
+            self._learn(games[:index] + games[index + 1 :])
+            scores.append(self._score(leave_one_out(shadows, index, population)))
+        self._learn(games)
         values = np.concatenate(scores)
         usable = ~np.isnan(values)  # an image that every reference saw says nothing
         labels = members.ravel()[usable]
         if labels.all() or not labels.any():
             raise self._nothing_to_learn_from()
-        self.threshold = _best_threshold(labels, values[usable])
-        return self
+        self.threshold_ = best_threshold(labels, values[usable])
 
-    @final
-    def score(self, evidence: Evidence) -> Scores:
-        """Score the images of the evidence.
-
-        Raises:
-            MimiaError: The references do not suffice to judge an image, or known non-members are missing.
-        """
-        self._refuse_without_known(evidence.known)
-        values = self._score(evidence)
+    def _checked_scores(self, inputs: AttackInput) -> Floats:
+        self._check_population(inputs.population)
+        values = self._score(inputs)
         if np.isnan(values).any():
             raise MimiaError(
-                f"The attack {self.name!r} cannot judge {int(np.isnan(values).sum())} images that every shadow was "
+                f"The attack {self.name!r} cannot score {int(np.isnan(values).sum())} images that every shadow was "
                 "trained on: keep them out of the reference pool."
             )
-        return Scores(self.name, values, evidence.target.images, self.threshold)
+        return values
 
-    def _learn(self, played: Played) -> None:  # noqa: B027 - many attacks have nothing to learn
-        """Learn from shadows in the place of the target; called anew for each choice of them, which may be empty."""
-
-    @abstractmethod
-    def _score(self, evidence: Evidence) -> Floats:
-        """Score images, (images,): higher for members; NaN where the references do not suffice."""
-
-    def _refuse_without_known(self, known: object) -> None:
-        if self.needs.known and known is None:
+    def _check_population(self, population: object) -> None:
+        if self.requirements.population and population is None:
             raise MimiaError(
-                f"The attack {self.name!r} learns from images that are known to be no members: set split.n_known."
+                f"The attack {self.name!r} learns from known non-members: set split.n_population, or "
+                "pass arrays of them as population."
             )
 
     def _nothing_to_learn_from(self) -> MimiaError:
         return MimiaError(
-            f"The attack {self.name!r} finds no images in the reference pool to learn from: raise split.n_holdout."
+            f"The attack {self.name!r} finds no members or no non-members in the reference pool to learn from: raise "
+            "split.n_holdout."
         )
-
-
-def all_shadows(played: Played) -> Shadows:
-    """Put the shadows together again: one in the place of the target and its references hold all of them."""
-    evidence, members = played[0]
-    references = evidence.references
-    values = {
-        kind: np.concatenate([values, references.signals[kind]]) for kind, values in evidence.target.values.items()
-    }
-    models = evidence.target.models + references.signals.models
-    return Shadows(
-        Signals(values, models, evidence.target.images, evidence.target.masks),
-        np.concatenate([members[None], references.membership]),
-    )
-
-
-def _best_threshold(labels: Bools, scores: Floats) -> float:
-    """Find the threshold of highest balanced accuracy, halfway to the next lower score."""
-    false_rate, true_rate, thresholds = roc_curve(labels, scores, drop_intermediate=False)
-    best = int(np.argmax(true_rate - false_rate))
-    if best == 0:  # nothing is better than calling no image a member
-        return float(np.nextafter(scores.max(), np.inf))
-    below = scores[scores < thresholds[best]]
-    return float((thresholds[best] + below.max()) / 2 if len(below) else thresholds[best])

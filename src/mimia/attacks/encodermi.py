@@ -1,57 +1,62 @@
-"""EncoderMI (Liu et al., arXiv 2108.11023): views of an image that was trained on are embedded more alike.
+"""EncoderMI (Liu et al., arXiv 2108.11023): views of a training image are embedded more alike.
 
-The variant T, a threshold on the mean similarity, is `Threshold` on the kind ``views``.
+The variant T, a threshold on the mean similarity, is `Threshold` on the signal ``crop_similarity``.
 """
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from mimia.arrays import Floats
-from mimia.attacks.base import Attack, Needs, Played
+from mimia.attacks.base import Attack, Requirements
+from mimia.attacks.games import ShadowGame, labelled
 from mimia.attacks.networks import Classifier, perceptron
-from mimia.signals.base import Evidence
+from mimia.runtime.arrays import Floats
+from mimia.signals.arrays import AttackInput
 
 _HIDDEN = 256
-_HIDDEN_OF_EACH = 64  # a set takes its network as often as it has numbers
+_HIDDEN_OF_EACH = 64  # the network runs once for each number of a set
 
 
-class EncoderMi(Attack):
+class EncoderMI(Attack):
     """Score = log-odds that a classifier gives the pairwise distances of an image's views.
 
     Args:
-        variant: ``vector`` (V) takes the sorted distances; ``set`` (S) takes them one by one and sums what it makes
-            of each, so that their order cannot matter.
-        epochs: Of the classifier.
-        seed: Of the classifier.
+        variant: ``vector`` (V) takes the sorted distances; ``set`` (S) embeds each distance and takes the mean, so that
+            their order does not matter.
+        epochs: Epochs of the classifier.
+        seed: Seed of the classifier.
     """
 
     paper = "Liu et al., arXiv 2108.11023, section 4"
-    needs = Needs(signals=("views",), shadows=2, known=True)
+    requirements = Requirements(signals=("crop_similarity",), shadows=2, population=True)
     _classifier: Classifier | None = None
 
-    def __init__(self, variant: Literal["vector", "set"] = "vector", epochs: int = 100, seed: int = 0) -> None:
+    def __init__(
+        self, *, variant: Literal["vector", "set"] = "vector", epochs: PositiveInt = 100, seed: NonNegativeInt = 0
+    ) -> None:
         self.variant = variant
         self.epochs = epochs
         self.seed = seed
 
-    def _learn(self, played: Played) -> None:
-        if played:
-            features = np.concatenate([self._features(evidence) for evidence, _ in played])
-            labels = np.concatenate([members for _, members in played])
+    def _learn(self, games: Sequence[ShadowGame]) -> None:
+        if games:
+            features, labels = labelled(games, self._features)
             pairs = features.shape[1]
             module = _SetClassifier() if self.variant == "set" else perceptron(pairs, _HIDDEN, _HIDDEN, 1)
             classifier = Classifier(module, self.epochs, self.seed, exchangeable=self.variant == "set")
             self._classifier = classifier.fit(features, labels)
 
-    def _score(self, evidence: Evidence) -> Floats:
+    def _score(self, inputs: AttackInput) -> Floats:
         assert self._classifier is not None
-        return self._classifier.predict(self._features(evidence))
+        return self._classifier.predict(self._features(inputs))
 
-    def _features(self, evidence: Evidence) -> Floats:
-        distances = evidence.target["views"][0]
+    def _features(self, inputs: AttackInput) -> Floats:
+        distances = inputs.target["crop_similarity"][0]
         return distances if self.variant == "set" else np.sort(distances, axis=-1)
 
 
@@ -66,3 +71,6 @@ class _SetClassifier(nn.Module):
     def forward(self, rows: Tensor) -> Tensor:
         together: Tensor = self.all(torch.relu(self.each(rows.unsqueeze(-1))).mean(dim=1))
         return together
+
+
+SET = partial(EncoderMI, variant="set")

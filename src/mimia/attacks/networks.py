@@ -1,4 +1,4 @@
-"""Small networks that tell members of shadows from other images, for the attacks whose papers train one."""
+"""Small networks that classify members of shadows, for the attacks whose papers train one."""
 
 from itertools import pairwise
 from typing import Self
@@ -8,22 +8,22 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mimia.arrays import Bools, Floats
-from mimia.seeds import torch_generator
+from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.seeds import torch_generator
 
 _BATCH = 100
-_CONSTANT = 1e-6  # of its mean: a number whose deviation is smaller is rounding and says nothing
+_CONSTANT = 1e-6  # times its mean: a smaller deviation of a number is rounding error
 
 
 class Classifier:
-    """A network with one output, trained by Adam on the binary cross-entropy; both sides weigh the same.
+    """A network with one output, trained by Adam on the class-balanced binary cross-entropy.
 
     Args:
-        module: (rows, numbers) -> (rows, 1); its linear layers are drawn anew from the seed.
+        module: (rows, numbers) -> (rows, 1); its linear layers are initialised from the seed.
         epochs: Passes over the rows.
-        seed: Of weights and order.
-        weight_decay: Of Adam, whose learning rate is 1e-3.
-        exchangeable: Whether the numbers of a row are a set, and so are all scaled alike.
+        seed: Seed of weights and order.
+        weight_decay: Weight decay of Adam, whose learning rate is 1e-3.
+        exchangeable: Whether the numbers of a row are a set, and are all scaled alike.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Classifier:
         self.exchangeable = exchangeable
 
     def fit(self, features: Floats, labels: Bools) -> Self:
-        """Train on rows, (rows, numbers), and whether each is a member, (rows,)."""
+        """Train on features, (rows, numbers), and membership, (rows,)."""
         axis = None if self.exchangeable else 0
         self.mean = features.mean(axis=axis, dtype=np.float64)
         spread = features.std(axis=axis, dtype=np.float64)
@@ -60,7 +60,7 @@ class Classifier:
         return self
 
     def predict(self, features: Floats) -> Floats:
-        """Give the log-odds of being a member, (rows,)."""
+        """Return the log-odds of membership, (rows,)."""
         with torch.inference_mode():
             odds: Floats = self.module(self._scaled(features))[:, 0].double().numpy()
         return odds
@@ -70,7 +70,7 @@ class Classifier:
 
 
 def perceptron(*widths: int) -> nn.Sequential:
-    """Make a perceptron of the given widths, from the input to the output, with ReLUs between its layers.
+    """Return a perceptron with these widths from input to output, and ReLUs between its layers.
 
     >>> [tuple(value.shape) for value in perceptron(4, 8, 1).parameters()]
     [(8, 4), (8,), (1, 8), (1,)]

@@ -1,64 +1,85 @@
-"""All attacks by their names."""
+"""All attacks by name."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from mimia.attacks.base import Attack
-from mimia.attacks.bavaria import Bavaria
-from mimia.attacks.bayes import Base
-from mimia.attacks.calibrated import Calibrated
-from mimia.attacks.encodermi import EncoderMi
-from mimia.attacks.ensemble import Ensemble
-from mimia.attacks.lira import Lira
-from mimia.attacks.mixture import Mixture
-from mimia.attacks.partcrop import PartCrop
-from mimia.attacks.predictability import Predictability
-from mimia.attacks.quantile import QuantileRegression
-from mimia.attacks.rmia import Rmia
-from mimia.attacks.threshold import Threshold
-from mimia.errors import MimiaError
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.registry import Registry
 
-ATTACKS: dict[str, Callable[[], Attack]] = {
-    "threshold": Threshold,
-    "calibrated": Calibrated,
-    "calibrated-difference": partial(Calibrated, scale="difference"),
-    "base": Base,
-    "rmia": Rmia,
-    "rmia-online": partial(Rmia, online=True),
-    "lira": partial(Lira, pooled=False),
-    "lira-pooled": Lira,
-    "lira-online": partial(Lira, online=True, pooled=False),
-    "lira-online-pooled": partial(Lira, online=True),
-    "bavaria": Bavaria,
-    "bavaria-online": partial(Bavaria, online=True),
-    "quantile": QuantileRegression,
-    "predictability": Predictability,
-    "ensemble": Ensemble,
-    "gradient": partial(Threshold, "gradients"),
-    "gradient-calibrated": partial(Calibrated, "gradients"),
-    "ensemble-white-box": partial(Ensemble, ("distances", "surroundings", "gradients")),
-    "similarity": partial(Threshold, "similarities"),
-    "similarity-calibrated": partial(Calibrated, "similarities"),
-    "encodermi-v": EncoderMi,
-    "encodermi-s": partial(EncoderMi, "set"),
-    "encodermi-t": partial(Threshold, "views"),
-    "partcrop": PartCrop,
-    "mixture": Mixture,
-    "dov4mm": partial(Threshold, "latents"),
-    "dov4mm-calibrated": partial(Calibrated, "latents"),
-    "ensemble-embeddings": partial(Ensemble, ("similarities", "ratios", "views")),
-    "ensemble-encoder": partial(Ensemble, ("distances", "surroundings", "similarities", "ratios", "views")),
-}
+ATTACKS: Registry[Callable[..., Attack]] = Registry(
+    "attack",
+    "mimia.attacks",
+    {
+        "threshold": "mimia.attacks.threshold:Threshold",
+        "calibrated": "mimia.attacks.calibrated:Calibrated",
+        "calibrated-difference": "mimia.attacks.calibrated:DIFFERENCE",
+        "base": "mimia.attacks.bayes:BASE",
+        "rmia": "mimia.attacks.rmia:RMIA",
+        "rmia-online": "mimia.attacks.rmia:ONLINE",
+        "lira": "mimia.attacks.lira:UNPOOLED",
+        "lira-pooled": "mimia.attacks.lira:LiRA",
+        "lira-online": "mimia.attacks.lira:ONLINE",
+        "lira-online-pooled": "mimia.attacks.lira:ONLINE_POOLED",
+        "bavaria": "mimia.attacks.bavaria:BaVarIA",
+        "bavaria-online": "mimia.attacks.bavaria:ONLINE",
+        "quantile": "mimia.attacks.quantile:QuantileRegression",
+        "predictability": "mimia.attacks.predictability:Predictability",
+        "ensemble": "mimia.attacks.ensemble:Ensemble",
+        "gradient": "mimia.attacks.threshold:GRADIENTS",
+        "gradient-calibrated": "mimia.attacks.calibrated:GRADIENTS",
+        "ensemble-white-box": "mimia.attacks.ensemble:WHITE_BOX",
+        "similarity": "mimia.attacks.threshold:VIEW_SIMILARITY",
+        "similarity-calibrated": "mimia.attacks.calibrated:VIEW_SIMILARITY",
+        "encodermi-v": "mimia.attacks.encodermi:EncoderMI",
+        "encodermi-s": "mimia.attacks.encodermi:SET",
+        "encodermi-t": "mimia.attacks.threshold:CROP_SIMILARITY",
+        "partcrop": "mimia.attacks.partcrop:PartCrop",
+        "mixture": "mimia.attacks.mixture:Mixture",
+        "dov4mm": "mimia.attacks.threshold:LATENTS",
+        "dov4mm-calibrated": "mimia.attacks.calibrated:LATENTS",
+        "ensemble-embeddings": "mimia.attacks.ensemble:EMBEDDINGS",
+        "ensemble-encoder": "mimia.attacks.ensemble:ENCODER",
+    },
+)
+"""Classes of attacks, and variants of them with other hyper-parameters (`functools.partial`)."""
 
 
-def make_attack(name: str) -> Attack:
-    """Make an attack with its default hyper-parameters.
+def make_attack(name: str, options: Mapping[str, Any] | None = None) -> Attack:
+    """Return an attack with some hyper-parameters changed.
+
+    Args:
+        name: Name in the registry.
+        options: Hyper-parameters by name, as settings have them.
 
     Raises:
-        MimiaError: There is none of this name.
+        MimiaError: There is no attack of this name, or it has no such hyper-parameter or does not take its value.
     """
     if name not in ATTACKS:
         raise MimiaError(f"There is no attack {name!r}: `mimia attacks` lists those there are.")
-    attack = ATTACKS[name]()
+    make = ATTACKS[name]
+    attack = make(**_checked(name, make, options or {}))
     attack.name = name
     return attack
+
+
+def _checked(name: str, make: Callable[..., Attack], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return hyper-parameters as the annotations of the attack's ``__init__`` have them."""
+    parameters = inspect.signature(make.func if isinstance(make, partial) else make).parameters
+    checked = {}
+    for option, value in options.items():
+        if option not in parameters:
+            there = f"it has {', '.join(parameters)}" if parameters else "it has none"
+            raise MimiaError(f"The attack {name!r} has no hyper-parameter {option!r}: {there} (attacks.options).")
+        try:
+            checked[option] = TypeAdapter(parameters[option].annotation).validate_python(value)
+        except ValidationError as error:
+            raise MimiaError(
+                f"The hyper-parameter {option!r} of the attack {name!r} cannot be {value!r}: "
+                f"{error.errors()[0]['msg']}. Its hyper-parameters are {', '.join(parameters)} (attacks.options)."
+            ) from error
+    return checked

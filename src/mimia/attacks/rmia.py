@@ -1,29 +1,34 @@
-"""The robust attack RMIA (Zarifzadeh et al., arXiv 2312.03262): is the image likelier than images of the population?
+"""The robust membership inference attack RMIA (Zarifzadeh et al., arXiv 2312.03262).
 
-The ratio of an image's likelihood under the target to that under the references is compared with the same ratio of
-images that are known to be no members.
+The ratio of an image's likelihood under the target to that under the references is compared with the ratios of a
+population of known non-members.
 """
 
-import numpy as np
+from collections.abc import Sequence
+from functools import partial
 
-from mimia.arrays import Floats
-from mimia.attacks.base import Attack, Needs, Played
-from mimia.attacks.summaries import area, log_mean_exp_where, mean_distance
-from mimia.signals.base import Evidence
+import numpy as np
+from pydantic import PositiveFloat
+
+from mimia.attacks.base import Attack, Requirements
+from mimia.attacks.games import ShadowGame
+from mimia.attacks.summaries import auc, log_mean_exp_where, mean_distance
+from mimia.runtime.arrays import Floats
+from mimia.signals.arrays import AttackInput
 
 _OFFSETS = tuple(np.arange(11) / 10)
 
 
-class Rmia(Attack):
-    """Score = share of the known non-members z with (p(x)/p̄(x)) / (p(z)/p̄(z)) ≥ γ, where p = exp(−L/T).
+class RMIA(Attack):
+    """Score = proportion of the population z with (p(x)/p̄(x)) / (p(z)/p̄(z)) ≥ γ, where p = exp(−L/T).
 
-    Online, p̄ is the mean of the two means over the references that saw the image and that did not. Offline, where
-    none saw it, p̄ = ½ ((1 + a) p_out + 1 − a) (section 3, equation 9 and appendix B.2.2), and a is the one of 0, .1, …
-    1 that gives the largest area on shadows. Among images that beat equally many, as all do that beat every z, the
-    ratio decides: it moves the score by less than one z.
+    Online, p̄ is the mean of the two means over the references that were trained on the image and that were not.
+    Offline, p̄ = ½ ((1 + a) p_out + 1 − a) (section 3, equation 9 and appendix B.2.2), with the a of 0, .1, … 1 that
+    has the highest AUC on shadows. Ties, as between images that beat every z, are broken by the ratio, which moves
+    the score by less than one z.
 
     Args:
-        online: Whether the references were trained on halves of the images that are judged.
+        online: Whether the references were trained on halves of the images that are evaluated.
         gamma: γ; 1 ranks the images.
         temperature: T, in units of the distance.
     """
@@ -31,42 +36,44 @@ class Rmia(Attack):
     paper = "Zarifzadeh et al., arXiv 2312.03262, eq. 4 and 9"
     _offset: float = 1.0
 
-    def __init__(self, *, online: bool = False, gamma: float = 1.0, temperature: float = 1.0) -> None:
+    def __init__(self, *, online: bool = False, gamma: PositiveFloat = 1.0, temperature: PositiveFloat = 1.0) -> None:
         self.online = online
         self.gamma = gamma
         self.temperature = temperature
 
     @property
-    def needs(self) -> Needs:
-        """References, and known non-members as the population."""
-        return Needs(signals=("distances",), shadows=4 if self.online else 2, online=self.online, known=True)
+    def requirements(self) -> Requirements:
+        """References, and a population."""
+        return Requirements(
+            signals=("reconstruction",), shadows=4 if self.online else 2, online=self.online, population=True
+        )
 
-    def _learn(self, played: Played) -> None:
+    def _learn(self, games: Sequence[ShadowGame]) -> None:
         if self.online:
             return
-        areas = {}
-        for offset in _OFFSETS if played else ():
+        aucs = {}
+        for offset in _OFFSETS if games else ():
             self._offset = float(offset)
-            ratios = [(self._log_ratios(evidence), members) for evidence, members in played]
-            found = [area(ratio[~np.isnan(ratio)], members[~np.isnan(ratio)]) for ratio, members in ratios]
+            ratios = [(self._log_ratios(game.inputs), game.members) for game in games]
+            found = [auc(ratio[~np.isnan(ratio)], members[~np.isnan(ratio)]) for ratio, members in ratios]
             if not np.isnan(found).all():
-                areas[self._offset] = float(np.nanmean(found))
-        self._offset = max(areas, key=lambda offset: areas[offset], default=1.0)
+                aucs[self._offset] = float(np.nanmean(found))
+        self._offset = max(aucs, key=lambda offset: aucs[offset], default=1.0)
 
-    def _score(self, evidence: Evidence) -> Floats:
-        assert evidence.known is not None
-        ratios, population = self._log_ratios(evidence), np.sort(self._log_ratios(evidence.known, seen=False))
+    def _score(self, inputs: AttackInput) -> Floats:
+        assert inputs.population is not None
+        ratios, population = self._log_ratios(inputs), np.sort(self._log_ratios(inputs.population, seen=False))
         beaten = np.searchsorted(population, ratios - np.log(self.gamma), side="right")
-        within = (1 + ratios / (1 + np.abs(ratios))) / 2  # from 0 to 1, and never even
+        within = (1 + ratios / (1 + np.abs(ratios))) / 2  # from 0 to 1, strictly increasing
         return np.where(np.isnan(ratios), np.nan, (beaten + within) / (len(population) + 1))
 
-    def _log_ratios(self, evidence: Evidence, *, seen: bool = True) -> Floats:
-        """Log-likelihood under the target less that under the references, (images,).
+    def _log_ratios(self, inputs: AttackInput, *, seen: bool = True) -> Floats:
+        """Return the log-likelihood under the target minus that under the references, (images,).
 
-        No reference saw the images of the population, so that online p_out alone is expected of them.
+        No reference was trained on the population, so that its p̄ online is p_out.
         """
-        references = -mean_distance(evidence.references.signals) / self.temperature
-        inside = evidence.references.membership
+        references = -mean_distance(inputs.references.signals) / self.temperature
+        inside = inputs.references.membership
         expected = log_mean_exp_where(references, ~inside)
         with np.errstate(invalid="ignore"):  # NaN stays NaN
             if not self.online:
@@ -74,5 +81,8 @@ class Rmia(Attack):
                 expected = np.logaddexp(np.log1p(self._offset) + expected, never) - np.log(2)
             elif seen:
                 expected = np.logaddexp(expected, log_mean_exp_where(references, inside)) - np.log(2)
-        ratios: Floats = -mean_distance(evidence.target)[0] / self.temperature - expected
+        ratios: Floats = -mean_distance(inputs.target)[0] / self.temperature - expected
         return ratios
+
+
+ONLINE = partial(RMIA, online=True)

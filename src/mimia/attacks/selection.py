@@ -1,13 +1,14 @@
-"""Which attacks a run can make, and why it cannot make the others."""
+"""Select the attacks of a run by its threat model."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from mimia.attacks.base import Attack, Needs
+from mimia.attacks.base import Attack, Requirements
 from mimia.attacks.registry import ATTACKS, make_attack
-from mimia.errors import MimiaError
-from mimia.signals.base import ACCESS_LEVELS, AccessLevel
-from mimia.signals.registry import KINDS
+from mimia.runtime.errors import MimiaError
+from mimia.signals.arrays import ACCESS_LEVELS, AccessLevel
+from mimia.signals.registry import SIGNALS
 
 ALL = "all"
 DEFAULTS: dict[AccessLevel, tuple[str, ...]] = {
@@ -18,13 +19,13 @@ DEFAULTS: dict[AccessLevel, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True)
-class Offer:
-    """What a run has to give to attacks.
+class ThreatModel:
+    """What the adversary of a run has.
 
     Attributes:
         access: Access level to the target.
         shadows: Number of shadow models.
-        online: Number of models that are trained on halves of the images that are judged.
+        online: Number of shadow models that are trained on halves of the images that are evaluated.
         fitting: Whether decoders are fitted to the encoders.
     """
 
@@ -34,72 +35,86 @@ class Offer:
     fitting: bool = False
 
 
-def access_of(needs: Needs) -> AccessLevel:
-    """Give the lowest access level at which all signals can be had.
+def access_of(requirements: Requirements) -> AccessLevel:
+    """Return the lowest access level at which all signals of an attack can be computed.
 
-    >>> access_of(Needs(signals=("similarities", "distances"), shadows=2))
+    >>> access_of(Requirements(signals=("view_similarity", "reconstruction"), shadows=2))
     'encoder'
     """
-    return max((KINDS[kind].access for kind in needs.signals), key=ACCESS_LEVELS.index)
+    return max((SIGNALS.find(name).access for name in requirements.signals), key=ACCESS_LEVELS.index)
 
 
-def obstacle(needs: Needs, offer: Offer) -> str | None:
-    """Say what an attack lacks, or None if it can be run.
+def uses_decoder(requirements: Requirements) -> bool:
+    """Return whether a signal of an attack depends on the decoder that reconstructs.
 
-    >>> obstacle(Needs(signals=("distances",), shadows=2), Offer("decoder", shadows=1, online=0))
+    >>> uses_decoder(Requirements(signals=("view_similarity", "reconstruction"), shadows=2))
+    True
+    """
+    return any(SIGNALS[name].decoder == "reconstruction" for name in requirements.signals)
+
+
+def obstacle(requirements: Requirements, threat_model: ThreatModel) -> str | None:
+    """Return why an attack cannot be run, or None if it can.
+
+    >>> obstacle(Requirements(signals=("reconstruction",), shadows=2), ThreatModel("decoder", shadows=1, online=0))
     'needs 2 shadow models and has 1: raise shadows.count'
     """
-    access = access_of(needs)
-    if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(offer.access):
-        return f"needs the target's {access}, and this run has the {offer.access} alone: give a target with it"
-    if "latents" in needs.signals and not offer.fitting:
+    access = access_of(requirements)
+    if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(threat_model.access):
+        return f"needs the target's {access}, and this run has the {threat_model.access} alone: pass a target with it"
+    if any(SIGNALS[name].decoder == "latents" for name in requirements.signals) and not threat_model.fitting:
         return "needs a decoder that is fitted to the encoder: set decoder.source to fitted (--decoder)"
-    if needs.online and offer.online < needs.shadows:
+    if requirements.online and threat_model.online < requirements.shadows:
         return (
-            f"needs {needs.shadows} models that are trained on halves of the images in question and has "
-            f"{offer.online}: set shadows.online to {needs.shadows} or more"
+            f"needs {requirements.shadows} models that are trained on halves of the evaluated images and has "
+            f"{threat_model.online}: set shadows.online to {requirements.shadows} or more"
         )
-    if not needs.online and offer.shadows < needs.shadows:
-        return f"needs {needs.shadows} shadow models and has {offer.shadows}: raise shadows.count"
+    if not requirements.online and threat_model.shadows < requirements.shadows:
+        return f"needs {requirements.shadows} shadow models and has {threat_model.shadows}: raise shadows.count"
     return None
 
 
-def select(names: Sequence[str] | None, offer: Offer) -> tuple[dict[str, Attack], dict[str, str]]:
-    """Choose the attacks of a run.
+def select(
+    names: Sequence[str] | None, threat_model: ThreatModel, options: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[dict[str, Attack], dict[str, str]]:
+    """Select the attacks of a run.
 
     Args:
         names: As the settings have them: None for the defaults of the access level, ``all`` for each that can be run.
-        offer: What the run has.
+        threat_model: The adversary of the run.
+        options: Hyper-parameters by attack, as the settings have them.
 
     Returns:
-        The attacks by name, and why each other one is not run.
+        The attacks by name, and the reason why each other one is not run.
 
     Raises:
-        MimiaError: A name is unknown or stands twice, there is none, ``all`` is not alone, or an attack that is named
-            cannot be run.
+        MimiaError: A name is unknown or given twice, there is none, ``all`` is not alone, a named attack cannot be run,
+            or an attack has no such hyper-parameter.
     """
-    chosen = DEFAULTS[offer.access] if names is None else tuple(names)
+    options = options or {}
+    made = {name: make_attack(name, changes) for name, changes in options.items()}
+    chosen = DEFAULTS[threat_model.access] if names is None else tuple(names)
     everything = chosen == (ALL,)
     if ALL in chosen and not everything:
-        raise MimiaError(f"{ALL!r} stands for every attack that can be run: name no other with it.")
+        raise MimiaError(f"{ALL!r} selects every attack that can be run: name no other with it.")
     if not chosen or len({*chosen}) != len(chosen):
         raise MimiaError(
-            f"attacks.names must have at least one attack, and each once: `mimia attacks` lists them, and {ALL!r} runs "
-            "each that can be run."
+            f"attacks.names must have at least one attack, and each once: `mimia attacks` lists them, and {ALL!r} "
+            "selects each that can be run."
         )
-    attacks = {name: make_attack(name) for name in (ATTACKS if everything else chosen)}
-    obstacles = {name: obstacle(attack.needs, offer) for name, attack in attacks.items()}
+    attacks = {name: made.get(name) or make_attack(name) for name in (ATTACKS if everything else chosen)}
+    obstacles = {name: obstacle(attack.requirements, threat_model) for name, attack in attacks.items()}
     refused = {name: reason for name, reason in obstacles.items() if reason is not None}
     if refused and not everything:
         name, lack = next(iter(refused.items()))
         raise MimiaError(f"The attack {name!r} {lack}, or leave it out of attacks.names (--attacks).")
-    not_run = {name: "It was not asked for." for name in ATTACKS if name not in attacks}
+    not_run = {name: "It was not selected." for name in ATTACKS if name not in attacks}
     not_run |= {name: f"It {lack}." for name, lack in refused.items()}
     return {name: attack for name, attack in attacks.items() if name not in refused}, not_run
 
 
 def deciding(names: Sequence[str] | None, access: AccessLevel, run: Collection[str]) -> str:
-    """Name the attack that decides where one has to: the last that is named, or the last default that was run.
+    """Return the attack that decides the verdict: the last that is named, or the last default that was run.
 
     >>> deciding(("all",), "decoder", ("threshold", "ensemble", "gradient"))
     'ensemble'
@@ -109,32 +124,32 @@ def deciding(names: Sequence[str] | None, access: AccessLevel, run: Collection[s
     return next(name for name in reversed(DEFAULTS[access]) if name in run)
 
 
-def overview() -> list[dict[str, str]]:
-    """Tell what each attack needs, a row an attack.
+def attack_table() -> list[dict[str, str]]:
+    """Return the requirements of each attack, one row for each.
 
-    >>> overview()[0]["access"]
+    >>> attack_table()[0]["access"]
     'encoder'
     """
     rows = []
     for name in ATTACKS:
         attack = make_attack(name)
-        needs = attack.needs
+        requirements = attack.requirements
         rows.append(
             {
                 "attack": name,
-                "access": access_of(needs),
-                "shadows": f"{needs.shadows}{' online' if needs.online else ''}",
-                "known non-members": "yes" if needs.known else "no",
-                "signals": ", ".join(needs.signals),
+                "access": access_of(requirements),
+                "shadows": f"{requirements.shadows}{' online' if requirements.online else ''}",
+                "population": "yes" if requirements.population else "no",
+                "signals": ", ".join(requirements.signals),
                 "paper": attack.paper,
             }
         )
     return rows
 
 
-def signals_overview() -> list[dict[str, str]]:
-    """Tell what each kind of signals is and takes, a row a kind."""
+def signal_table() -> list[dict[str, str]]:
+    """Return access level, queries and description of each signal, one row for each."""
     return [
-        {"signals": name, "access": kind.access, "asks of an image": kind.asks, "are": kind.summary}
-        for name, kind in KINDS.items()
+        {"signal": name, "access": signal.access, "queries of an image": signal.queries, "summary": signal.summary}
+        for name, signal in SIGNALS.items()
     ]

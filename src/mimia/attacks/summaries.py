@@ -1,35 +1,36 @@
-"""What attacks make of the signals of many draws before they compare models."""
+"""Summaries of signals, over draws and over models, that several attacks share."""
 
 import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
 
-from mimia.arrays import Bools, Floats
-from mimia.signals.base import Signals
+from mimia.runtime.arrays import Bools, Floats
+from mimia.signals.arrays import Signals
 
-_SMALLEST = np.finfo(np.float32).tiny  # a blank patch-normalised image can have the distance 0
+SMALLEST = np.finfo(np.float32).tiny  # a blank patch-normalised image can have the distance 0
 
 
-def mean_distance(signals: Signals, kind: str = "distances") -> Floats:
-    """Mean over the draws, L: (models, images)."""
-    means: Floats = signals[kind].mean(axis=-1, dtype=np.float64)
+def mean_distance(signals: Signals, name: str = "reconstruction") -> Floats:
+    """Return the mean over the draws, L, (models, images)."""
+    means: Floats = signals[name].mean(axis=-1, dtype=np.float64)
     return means
 
 
-def in_order(signals: Signals, kind: str) -> Floats:
-    """Numbers of the images in the order of their ids, for what depends on an order: (models, images, numbers)."""
-    numbers: Floats = signals[kind][:, np.argsort(signals.images)].astype(np.float64)
+def in_order(signals: Signals, name: str) -> Floats:
+    """Return a signal with the images in the order of their ids, (models, images, numbers)."""
+    numbers: Floats = signals[name][:, np.argsort(signals.images)].astype(np.float64)
     return numbers
 
 
-def log_distance(signals: Signals, kind: str = "distances") -> Floats:
-    """Logarithm of the mean over the draws, log L: (models, images)."""
-    logs: Floats = np.log(np.maximum(mean_distance(signals, kind), _SMALLEST))
+def log_distance(signals: Signals, name: str = "reconstruction") -> Floats:
+    """Return the logarithm of the mean over the draws, log L, (models, images)."""
+    logs: Floats = np.log(np.maximum(mean_distance(signals, name), SMALLEST))
     return logs
 
 
 def mean_where(values: Floats, chosen: Bools) -> Floats:
-    """Mean over the chosen models, (models, images) -> (images,); NaN where none is chosen.
+    """Return the mean over the chosen models, (models, images) -> (images,); NaN where none is chosen.
 
     >>> mean_where(np.array([[1.0, 5.0], [3.0, 5.0]]), np.array([[True, False], [True, False]]))
     array([ 2., nan])
@@ -41,7 +42,7 @@ def mean_where(values: Floats, chosen: Bools) -> Floats:
 
 
 def log_mean_exp_where(logs: Floats, chosen: Bools) -> Floats:
-    """Logarithm of the mean of exp over the chosen models, (models, images) -> (images,), without underflow.
+    """Return the logarithm of the mean of exp over the chosen models, (models, images) -> (images,), without underflow.
 
     It is NaN where none is chosen.
 
@@ -55,7 +56,7 @@ def log_mean_exp_where(logs: Floats, chosen: Bools) -> Floats:
 
 
 def variance_where(values: Floats, chosen: Bools) -> Floats:
-    """Unbiased variance over the chosen models, (models, images) -> (images,); NaN where fewer than two are chosen."""
+    """Return the unbiased variance over the chosen models, (models, images) -> (images,); NaN with fewer than two."""
     count = chosen.sum(axis=0)
     squares = np.where(chosen, values - mean_where(values, chosen), 0.0) ** 2
     variances: Floats = np.divide(squares.sum(axis=0), count - 1, out=np.full(len(count), np.nan), where=count > 1)
@@ -63,7 +64,7 @@ def variance_where(values: Floats, chosen: Bools) -> Floats:
 
 
 def pooled_variance(values: Floats, chosen: Bools) -> float:
-    """Variance over the chosen models within each image, (models, images), pooled over the images.
+    """Return the variance over the chosen models within each image, (models, images), pooled over the images.
 
     It is NaN where no image has two chosen models.
     """
@@ -75,10 +76,10 @@ def pooled_variance(values: Floats, chosen: Bools) -> float:
     return float(np.nansum(variances * weights) / weights.sum())
 
 
-def area(scores: Floats, members: Bools) -> float:
-    """Area under the ROC curve, (images,), with half credit for ties; NaN where one of the sides is empty.
+def auc(scores: Floats, members: Bools) -> float:
+    """Return the area under the ROC curve, with half credit for ties; NaN if there are no members or no others.
 
-    >>> area(np.array([2.0, 1.0, 1.0]), np.array([True, True, False]))
+    >>> auc(np.array([2.0, 1.0, 1.0]), np.array([True, True, False]))
     0.75
     """
     inside, outside = int(members.sum()), int((~members).sum())
@@ -86,3 +87,13 @@ def area(scores: Floats, members: Bools) -> float:
         return float("nan")
     above = rankdata(scores)[members].sum() - inside * (inside + 1) / 2
     return float(above / (inside * outside))
+
+
+def best_threshold(labels: Bools, scores: Floats) -> float:
+    """Return the threshold of highest balanced accuracy, halfway to the next lower score."""
+    false_rate, true_rate, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    best = int(np.argmax(true_rate - false_rate))
+    if best == 0:  # nothing is better than calling no image a member
+        return float(np.nextafter(scores.max(), np.inf))
+    below = scores[scores < thresholds[best]]
+    return float((thresholds[best] + below.max()) / 2 if len(below) else thresholds[best])

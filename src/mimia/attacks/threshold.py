@@ -1,42 +1,50 @@
 """The attack of *Membership Inference Attack Against Masked Image Modeling* (arXiv 2408.06825).
 
-An image that the encoder was pre-trained on is reconstructed with a lower error; the threshold is learned on shadows.
+Training images are reconstructed with a lower error; the threshold is learned on shadows.
 """
 
-from mimia.arrays import Floats
-from mimia.attacks.base import Attack, Needs
+from functools import partial
+
+from mimia.attacks.base import Attack, Requirements
 from mimia.attacks.summaries import mean_distance
-from mimia.signals.base import Evidence
+from mimia.runtime.arrays import Floats
+from mimia.signals.arrays import AttackInput
 
 _PAPERS = {
-    "distances": "Li et al., arXiv 2408.06825",
+    "reconstruction": "Li et al., arXiv 2408.06825",
     "gradients": "Nasr et al., arXiv 1812.00910",
-    "similarities": "after Liu et al., arXiv 2108.11023",
-    "views": "Liu et al., arXiv 2108.11023 (T)",
+    "view_similarity": "after Liu et al., arXiv 2108.11023",
+    "crop_similarity": "Liu et al., arXiv 2108.11023 (T)",
     "latents": "DOV4MM, arXiv 2507.12022",
 }
 
 
 class Threshold(Attack):
-    """Score = −L, the mean distance over the draws, with its sign turned.
+    """Score = −L, the negative mean distance over the draws.
 
     Args:
-        kind: Which distance: of a reconstruction, of latents, of views, or the norm of a gradient.
+        signal: Name of the distance: of a reconstruction, of latents, of views, or the norm of a gradient.
     """
 
-    def __init__(self, kind: str = "distances") -> None:
-        self.kind = kind
+    def __init__(self, *, signal: str = "reconstruction") -> None:
+        self.signal = signal
 
     @property
     def paper(self) -> str:
-        """Who published a threshold on this distance."""
-        return _PAPERS.get(self.kind, _PAPERS["distances"])
+        """The publication of a threshold on this distance."""
+        return _PAPERS.get(self.signal, _PAPERS["reconstruction"])
 
     @property
-    def needs(self) -> Needs:
-        """A single shadow, for the threshold."""
-        return Needs(signals=(self.kind,), shadows=1)
+    def requirements(self) -> Requirements:
+        """One shadow, for the threshold."""
+        return Requirements(signals=(self.signal,), shadows=1)
 
-    def _score(self, evidence: Evidence) -> Floats:
-        scores: Floats = -mean_distance(evidence.target, self.kind)[0]
+    def _score(self, inputs: AttackInput) -> Floats:
+        scores: Floats = -mean_distance(inputs.target, self.signal)[0]
         return scores
+
+
+GRADIENTS = partial(Threshold, signal="gradients")
+VIEW_SIMILARITY = partial(Threshold, signal="view_similarity")
+CROP_SIMILARITY = partial(Threshold, signal="crop_similarity")
+LATENTS = partial(Threshold, signal="latents")

@@ -6,8 +6,8 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import beta
 
-from mimia.arrays import Floats, Indices
-from mimia.errors import MimiaError
+from mimia.runtime.arrays import Floats, Indices
+from mimia.runtime.errors import MimiaError
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Fixed:
     """One threshold that was fixed beforehand, such as one learned on shadows.
 
     Attributes:
-        threshold: An image that scores so high or higher is called a member.
+        threshold: An image that scores as high or higher is called a member.
     """
 
     threshold: float
@@ -25,10 +25,10 @@ class Fixed:
 class Halves:
     """The threshold is chosen on one half of the images of each side, and the bound measured on the other.
 
-    Valid because the second half has no say in the threshold.
+    Valid because the threshold does not depend on the second half.
 
     Attributes:
-        seed: Of the halves.
+        seed: Of the random halves.
     """
 
     seed: int
@@ -36,16 +36,16 @@ class Halves:
 
 @dataclass(frozen=True)
 class Bonferroni:
-    """Several thresholds at ranks among the non-members that are fixed beforehand; each has its share of the error.
+    """Several thresholds at ranks among the non-members that are fixed beforehand; each gets a part of the error.
 
-    The thresholds depend on the scores, and Clopper and Pearson's bounds hold nevertheless. Take the smallest region of
+    The thresholds depend on the scores, but Clopper and Pearson's bounds hold all the same. Take the smallest region of
     high scores in which k non-members or fewer would be improbable. If the bound fails at the kth-highest non-member,
     the scores from there on contain this region, and so few scores lie in it that the bound fails for the region
-    itself; the region is fixed, so that this is no more probable than at a fixed threshold, with ties or without. For
-    the members all thresholds are fixed, because the non-members' scores are independent of theirs.
+    itself. The region is fixed, so this is no more probable than at a fixed threshold, with ties or without. For the
+    members all thresholds are fixed, because the non-members' scores are independent of theirs.
 
     Attributes:
-        thresholds: How many; among few images, some of them coincide and are not counted twice.
+        thresholds: Their number; with few images some coincide, and count once.
     """
 
     thresholds: int
@@ -56,15 +56,14 @@ Strategy = Fixed | Halves | Bonferroni
 
 @dataclass(frozen=True)
 class EpsilonBound:
-    """What ε is at least.
+    """A lower bound on ε.
 
     Attributes:
         value: Lower bound on ε, 0 or more.
-        ceiling: Largest value that this strategy can give for these numbers of images: where they are told apart
-            without a mistake.
-        threshold: What gave the value.
-        delta: The δ that goes with it.
-        confidence: Of the bound.
+        ceiling: Largest value that this strategy can reach with these numbers of images: where no image is mistaken.
+        threshold: The threshold that gave the value.
+        delta: δ of (ε, δ).
+        confidence: Probability that the value is not above ε.
     """
 
     value: float
@@ -77,20 +76,20 @@ class EpsilonBound:
 def epsilon_lower_bound(
     members: Floats, nonmembers: Floats, strategy: Strategy, delta: float = 0.0, confidence: float = 0.95
 ) -> EpsilonBound:
-    """Bound ε from below: the largest of ln((TPR − δ) / FPR) and ln((TNR − δ) / FNR) (Kairouz et al., ICML 2015).
+    """Return a lower bound on ε: the larger of ln((TPR − δ) / FPR) and ln((TNR − δ) / FNR).
 
-    TPR (TNR = 1 − FPR) is at its lower and FPR (FNR = 1 − TPR) at its upper bound of Clopper and Pearson (1934). These
-    two bounds are all that goes in, so each may fail with half of 1 − confidence, divided by the number of thresholds:
-    then all of them hold together with the confidence.
+    These are the regions of Kairouz et al. (ICML 2015), with TPR and TNR = 1 − FPR at their lower bounds of Clopper and
+    Pearson (1934), and FNR = 1 − TPR. Each of these two bounds may fail with half of 1 − confidence, divided by the
+    number of thresholds, so that all of them hold together with the confidence.
 
-    It is a bound on the ε of a training where a coin decided for each image whether it is a member, and where the
-    images' scores are independent, as if each came from a training of its own; `one_run_bound` does without this.
+    Valid for a training where a fair coin decided for each image whether it is a member, if the images' scores are
+    independent, as if each came from a training of its own. `one_run_bound` does without this assumption.
 
     Args:
         members: Scores of members, (m,).
         nonmembers: Scores of non-members, (n,).
-        strategy: Where the threshold comes from.
-        delta: The δ of (ε, δ).
+        strategy: Choice of the threshold.
+        delta: δ of (ε, δ).
         confidence: Probability that the value is not above ε.
 
     Raises:
@@ -126,16 +125,16 @@ def epsilon_lower_bound(
 def _with_thresholds(
     members: Floats, nonmembers: Floats, strategy: Strategy, delta: float, tail: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Give the scores that the bound is measured on, and its thresholds."""
+    """Return the scores that the bound is measured on, and its thresholds."""
     match strategy:
         case Fixed(threshold):
             return members, nonmembers, np.array([threshold])
         case Halves(seed):
             generator = np.random.default_rng(seed)
-            first_in, members = np.array_split(generator.permutation(members), 2)
-            first_out, nonmembers = np.array_split(generator.permutation(nonmembers), 2)
-            candidates = _between(np.concatenate([first_in, first_out]))
-            best = _values(first_in, first_out, candidates, delta, tail).argmax()
+            first_members, members = np.array_split(generator.permutation(members), 2)
+            first_nonmembers, nonmembers = np.array_split(generator.permutation(nonmembers), 2)
+            candidates = _between(np.concatenate([first_members, first_nonmembers]))
+            best = _values(first_members, first_nonmembers, candidates, delta, tail).argmax()
             return members, nonmembers, candidates[[best]]
         case Bonferroni(count):
             highest_first = np.sort(nonmembers)[::-1]
@@ -144,30 +143,30 @@ def _with_thresholds(
 
 
 def _between(scores: Floats) -> Floats:
-    """Give thresholds between neighbouring scores, so that images like them fall on the same sides."""
+    """Return thresholds halfway between neighbouring scores."""
     distinct = np.unique(scores)
     return (distinct[1:] + distinct[:-1]) / 2 if len(distinct) > 1 else distinct
 
 
 def _ranks(nonmembers: int, count: int) -> Indices:
-    """Give numbers of false alarms from 0 up, evenly spaced in their log-odds: dense at both ends of the ROC curve."""
+    """Return numbers of false positives, evenly spaced in their log-odds: dense at both ends of the ROC curve."""
     end = np.log(nonmembers)
     return np.unique((nonmembers * expit(np.linspace(-end, end, count))).astype(np.intp))
 
 
 def _values(members: Floats, nonmembers: Floats, thresholds: Floats, delta: float, tail: float) -> Floats:
-    """Give the bound at each threshold, with a given chance of error for each of its two rates; −∞ if there is none."""
+    """Return the bound at each threshold, −∞ if there is none; each of the two rates errs with probability ``tail``."""
     hits = len(members) - np.searchsorted(np.sort(members), thresholds)
-    alarms = len(nonmembers) - np.searchsorted(np.sort(nonmembers), thresholds)
-    true_rate = _lowest(hits, len(members), tail)
-    rejection_rate = _lowest(len(nonmembers) - alarms, len(nonmembers), tail)
+    rejections = np.searchsorted(np.sort(nonmembers), thresholds)
+    tpr = _lower_bound(hits, len(members), tail)
+    tnr = _lower_bound(rejections, len(nonmembers), tail)
     with np.errstate(divide="ignore"):
-        finds = np.log(np.maximum(true_rate - delta, 0)) - np.log1p(-rejection_rate)
-        spares = np.log(np.maximum(rejection_rate - delta, 0)) - np.log1p(-true_rate)
-    best: Floats = np.maximum(finds, spares)
+        of_members = np.log(np.maximum(tpr - delta, 0)) - np.log1p(-tnr)
+        of_nonmembers = np.log(np.maximum(tnr - delta, 0)) - np.log1p(-tpr)
+    best: Floats = np.maximum(of_members, of_nonmembers)
     return best
 
 
-def _lowest(hits: Indices, of: int, tail: float) -> Floats:
-    """Give Clopper and Pearson's lower bound on a rate."""
+def _lower_bound(hits: Indices, of: int, tail: float) -> Floats:
+    """Return Clopper and Pearson's lower bound on a rate, for many counts at once; SciPy's binomtest takes only one."""
     return np.where(hits > 0, beta.ppf(tail, np.maximum(hits, 1), of - hits + 1), 0.0)

@@ -6,39 +6,39 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.stats import mannwhitneyu
 
-from mimia.arrays import Bools, Floats
 from mimia.attacks.base import Scores
-from mimia.config import EvaluationSettings
+from mimia.config.settings import EvaluationSettings
 from mimia.evaluation.comparison import holm
 from mimia.evaluation.conformal import conformal_p_values
-from mimia.evaluation.estimate import Estimate, share
-from mimia.evaluation.roc import roc_area, roc_points, tpr_at_fpr
+from mimia.evaluation.intervals import Estimate, proportion
+from mimia.evaluation.roc import balanced_accuracy, roc_auc, roc_points, tpr_at_fpr
+from mimia.runtime.arrays import Bools, Floats
 
 LOW_RATES = (0.01, 0.001)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well an attack does.
+    """Figures of an attack.
 
     Attributes:
         attack: Its name.
-        area: ROC area; interval of DeLong's variance.
-        tpr_at_1_percent: True-positive rate at 1 % false positives; Clopper–Pearson interval.
+        auc: AUC; interval by DeLong's variance.
+        tpr_at_1_percent: TPR at 1 % FPR; Clopper–Pearson interval.
         tpr_at_01_percent: The same at 0.1 %.
         threshold: Learned on shadows; None where there is none.
         balanced_accuracy: At that threshold; from two 97.5 % Clopper–Pearson intervals.
-        precision: At that threshold, for the shares of members and non-members at hand.
+        precision: At that threshold, for the numbers of members and non-members at hand.
         recall: At that threshold.
         p_value: One-sided Mann–Whitney test that members score higher.
-        corrected: The same, corrected for the number of attacks (Holm).
+        p_value_holm: The same, corrected for the number of attacks (Holm).
         p_value_lower: The other side of the test: that members score lower.
-        false_rate: False-positive rates of the ROC curve.
-        true_rate: True-positive rates of the ROC curve.
+        fpr: False-positive rates of the ROC curve.
+        tpr: True-positive rates of the ROC curve.
     """
 
     attack: str
-    area: Estimate
+    auc: Estimate
     tpr_at_1_percent: Estimate
     tpr_at_01_percent: Estimate
     threshold: float | None
@@ -46,16 +46,16 @@ class Evaluation:
     precision: Estimate | None
     recall: Estimate | None
     p_value: float
-    corrected: float
+    p_value_holm: float
     p_value_lower: float
-    false_rate: list[float]
-    true_rate: list[float]
+    fpr: list[float]
+    tpr: list[float]
 
 
 def evaluate(
     attack: str,
     scores: Floats,
-    members: Bools,
+    is_member: Bools,
     settings: EvaluationSettings,
     threshold: float | None = None,
 ) -> Evaluation:
@@ -64,65 +64,62 @@ def evaluate(
     Args:
         attack: Its name.
         scores: (images,).
-        members: (images,).
-        settings: From how many false positives on a rate is given.
+        is_member: (images,).
+        settings: From how many false positives on a TPR is given.
         threshold: Learned on shadows; without one there is no accuracy, precision and recall.
 
     Returns:
-        With the p-value of a single attack.
+        Figures with the p-value of a single attack.
     """
-    inside, outside = scores[members], scores[~members]
-    false_rate, true_rate = roc_points(inside, outside)
+    members, nonmembers = scores[is_member], scores[~is_member]
+    fpr, tpr = roc_points(members, nonmembers)
     accuracy = precision = recall = None
     if threshold is not None:
-        hits, alarms = int((inside >= threshold).sum()), int((outside >= threshold).sum())
-        recall = share(hits, len(inside))
-        precision = share(hits, hits + alarms)
+        hits, false_positives = int((members >= threshold).sum()), int((nonmembers >= threshold).sum())
+        recall = proportion(hits, len(members))
+        precision = proportion(hits, hits + false_positives)
         if precision.value is None:
             precision = Estimate(None, note="no image is called a member")
-        accuracy = _balanced_accuracy(hits, len(inside), len(outside) - alarms, len(outside))
-    p_value = float(mannwhitneyu(inside, outside, alternative="greater").pvalue)
+        accuracy = balanced_accuracy(members, nonmembers, threshold)
+    p_value = mann_whitney(members, nonmembers)
     return Evaluation(
         attack=attack,
-        area=roc_area(inside, outside),
-        tpr_at_1_percent=tpr_at_fpr(inside, outside, LOW_RATES[0], settings.fewest_false_positives),
-        tpr_at_01_percent=tpr_at_fpr(inside, outside, LOW_RATES[1], settings.fewest_false_positives),
+        auc=roc_auc(members, nonmembers),
+        tpr_at_1_percent=tpr_at_fpr(members, nonmembers, LOW_RATES[0], settings.fewest_false_positives),
+        tpr_at_01_percent=tpr_at_fpr(members, nonmembers, LOW_RATES[1], settings.fewest_false_positives),
         threshold=threshold,
         balanced_accuracy=accuracy,
         precision=precision,
         recall=recall,
         p_value=p_value,
-        corrected=p_value,
-        p_value_lower=float(mannwhitneyu(inside, outside, alternative="less").pvalue),
-        false_rate=false_rate.tolist(),
-        true_rate=true_rate.tolist(),
+        p_value_holm=p_value,
+        p_value_lower=mann_whitney(nonmembers, members),
+        fpr=fpr.tolist(),
+        tpr=tpr.tolist(),
     )
 
 
+def mann_whitney(first: Floats, second: Floats) -> float:
+    """Return the p-value of the one-sided Mann–Whitney test that the first scores are higher."""
+    return float(mannwhitneyu(first, second, alternative="greater").pvalue)
+
+
 def evaluate_together(
-    attacks: Sequence[Scores], members: Bools, settings: EvaluationSettings
+    attacks: Sequence[Scores], is_member: Bools, settings: EvaluationSettings
 ) -> tuple[Evaluation, ...]:
-    """Evaluate several attacks on the same images, with p-values that are corrected for their number.
+    """Evaluate several attacks on the same images, with p-values corrected for their number.
 
     Args:
         attacks: Scores of the same images in the same order.
-        members: (images,).
-        settings: From how many false positives on a rate is given.
+        is_member: (images,).
+        settings: From how many false positives on a TPR is given.
     """
-    alone = [evaluate(each.attack, each.values, members, settings, each.threshold) for each in attacks]
-    corrected = holm([each.p_value for each in alone])
-    return tuple(replace(each, corrected=value) for each, value in zip(alone, corrected, strict=True))
+    alone = [evaluate(each.attack, each.values, is_member, settings, each.threshold) for each in attacks]
+    adjusted = holm([each.p_value for each in alone])
+    return tuple(replace(each, p_value_holm=value) for each, value in zip(alone, adjusted, strict=True))
 
 
 def image_p_values(scores: Scores, holdout: Bools) -> Floats:
-    """Give each image's conformal p-value against the holdout; NaN for images of the holdout itself."""
+    """Return each image's conformal p-value against the holdout; NaN for images of the holdout itself."""
     p_values = conformal_p_values(scores.values, scores.values[holdout])
     return np.where(holdout, np.nan, p_values)
-
-
-def _balanced_accuracy(hits: int, members: int, rejections: int, nonmembers: int) -> Estimate:
-    """Average two shares; each interval covers with 97.5 %, so that together they do with 95 %."""
-    recall, specificity = share(hits, members, 0.975), share(rejections, nonmembers, 0.975)
-    low = ((recall.low or 0) + (specificity.low or 0)) / 2
-    high = ((recall.high or 0) + (specificity.high or 0)) / 2
-    return Estimate(((recall.value or 0) + (specificity.value or 0)) / 2, low, high)

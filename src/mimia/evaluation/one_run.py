@@ -1,4 +1,4 @@
-"""A lower bound on ε from one training, in which a coin decided for each canary whether it was trained on."""
+"""A lower bound on ε from one training, where a fair coin decided for each canary whether it was trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,23 +8,23 @@ from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import beta, binom
 
-from mimia.arrays import Bools, Floats
-from mimia.errors import MimiaError
+from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.errors import MimiaError
 
-_SHARES = (1, 2, 4, 8)
+_DIVISORS = (1, 2, 4, 8)  # of the number of canaries: the numbers of guesses that are tried
 
 
 @dataclass(frozen=True)
 class OneRunBound:
-    """What ε is at least.
+    """A lower bound on ε.
 
     Attributes:
         value: Lower bound on ε, 0 or more.
-        ceiling: Largest value that can be had with so many canaries: where all guesses are right.
-        guesses: How many canaries were guessed, in the try that gave the value.
-        right: How many of the guesses were right.
-        delta: The δ that goes with it.
-        confidence: Of the bound.
+        ceiling: Largest possible value with so many canaries: where all guesses are right.
+        guesses: Number of guesses that gave the value.
+        right: Number of right guesses among them.
+        delta: δ of (ε, δ).
+        confidence: Probability that the value is not above ε.
     """
 
     value: float
@@ -42,23 +42,23 @@ def one_run_bound(
     delta: float = 0.0,
     confidence: float = 0.95,
 ) -> OneRunBound:
-    """Guess which canaries were included, and bound ε from below by how many guesses are right.
+    """Guess which canaries were included, and bound ε from below by the number of right guesses.
 
-    Of r guesses, half are "in" for the highest scores and half "out" for the lowest; the others abstain, and so do
-    canaries that score the same as one that abstains. Steinke, Nasr and Jagielski (arXiv 2305.08846): so many right
-    guesses refute each ε for which `guessing_p_value` is at most 1 − confidence, divided by the numbers of guesses that
-    are tried (Bonferroni). The scores of canaries may depend on each other, but not on the coins otherwise than
-    through the model.
+    Of r guesses, half are "in" for the highest scores and half "out" for the lowest. The other canaries are not
+    guessed, and neither are those that score the same as one of them. The right guesses refute each ε for which
+    `guessing_p_value` is at most 1 − confidence, divided by the number of different r (Steinke, Nasr and Jagielski,
+    arXiv 2305.08846). The scores of canaries may depend on each other, but on the coins only through the
+    model.
 
     Args:
         scores: Of all canaries, (m,).
-        included: On which side each coin fell, (m,).
+        included: Whether each canary was trained on, (m,).
         guesses: Numbers of guesses to try, each from 2 to m; default: m, m/2, m/4 and m/8.
-        delta: The δ of (ε, δ).
+        delta: δ of (ε, δ).
         confidence: Probability that the value is not above ε.
 
     Raises:
-        MimiaError: There are no two canaries, or fewer than guesses.
+        MimiaError: There are fewer than two canaries, or fewer than guesses.
 
     >>> coins = np.arange(1000) % 2 == 0
     >>> bound = one_run_bound(coins.astype(float), coins)
@@ -68,9 +68,9 @@ def one_run_bound(
     images = len(scores)
     if images < 2:
         raise MimiaError(f"A bound from one training needs 2 canaries or more and has {images}: make more.")
-    tried = sorted(set(guesses or (max(2, images // share) for share in _SHARES)), reverse=True)
+    tried = sorted(set(guesses or (max(2, images // divisor) for divisor in _DIVISORS)), reverse=True)
     if not 2 <= tried[-1] <= tried[0] <= images:
-        raise MimiaError(f"Each number of guesses must be from 2 to {images:,}, the canaries there are: {tried}.")
+        raise MimiaError(f"Each number of guesses must be from 2 to {images:,}, the number of canaries; got {tried}.")
     level = (1 - confidence) / len(tried)
     counts = [_guess(scores, included, number // 2) for number in tried]
     values = [_smallest_epsilon(images, made, right, delta, level) for made, right in counts]
@@ -87,7 +87,7 @@ def one_run_bound(
 
 
 def guessing_p_value(epsilon: float, images: int, guesses: int, right: int, delta: float = 0.0) -> float:
-    """Bound the probability that so many guesses or more are right under (ε, δ)-differential privacy.
+    """Return an upper bound on the probability of as many right guesses under (ε, δ)-differential privacy.
 
     P[W ≥ v] + 2mδ · max over i of P[v > W ≥ v − i] / i, where W is binomial with r trials of probability
     e^ε / (e^ε + 1) (Steinke, Nasr and Jagielski, arXiv 2305.08846, the theorem for approximate differential privacy).
@@ -95,7 +95,7 @@ def guessing_p_value(epsilon: float, images: int, guesses: int, right: int, delt
     Args:
         epsilon: ε.
         images: Canaries m, each included by a fair coin.
-        guesses: r, the others abstain.
+        guesses: r.
         right: v.
         delta: δ.
 
@@ -111,14 +111,14 @@ def guessing_p_value(epsilon: float, images: int, guesses: int, right: int, delt
 
 
 def _guess(scores: Floats, included: Bools, half: int) -> tuple[int, int]:
-    """Guess the highest and the lowest scores; give how many guesses were made, and how many are right."""
+    """Return the number of guesses on the highest and the lowest scores, and how many of them are right."""
     ordered = np.sort(scores)
-    inside, outside = scores > ordered[len(scores) - half - 1], scores < ordered[half]
-    return int(inside.sum() + outside.sum()), int(included[inside].sum() + (~included[outside]).sum())
+    high, low = scores > ordered[len(scores) - half - 1], scores < ordered[half]
+    return int(high.sum() + low.sum()), int(included[high].sum() + (~included[low]).sum())
 
 
 def _smallest_epsilon(images: int, guesses: int, right: int, delta: float, level: float) -> float:
-    """Give the smallest ε that is not refuted.
+    """Return the smallest ε that is not refuted.
 
     The p-value crosses the level once, whatever δ is: it is the maximum over i of (2mδ/i) P[W ≥ v − i] +
     (1 − 2mδ/i) P[W ≥ v], and each of these rises with ε from the start up to 1 or beyond, and then falls, if it does,
@@ -126,8 +126,9 @@ def _smallest_epsilon(images: int, guesses: int, right: int, delta: float, level
     """
     if guessing_p_value(0.0, images, guesses, right, delta) > level:
         return 0.0
-    pure = max(0.0, float(logit(beta.ppf(level, right, guesses - right + 1))))  # where P[W ≥ v] is the level
+    # For δ = 0, the chance of a right guess has Clopper and Pearson's lower bound.
+    pure = max(0.0, float(logit(beta.ppf(level, right, guesses - right + 1))))
     if delta == 0:
         return pure
-    # Past `pure` the p-value is above the level for sure, and not by rounding.
+    # At `pure` itself, rounding could put the p-value below the level; one further it is above.
     return float(brentq(lambda epsilon: guessing_p_value(epsilon, images, guesses, right, delta) - level, 0, pure + 1))

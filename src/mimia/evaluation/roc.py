@@ -1,7 +1,6 @@
-"""The ROC curve, its area, and the true-positive rate at low false-positive rates.
+"""The ROC curve, its AUC, and the true-positive rate (TPR) at low false-positive rates (FPR).
 
-Ties count half in the area: it is the probability that a member scores higher than a non-member, plus half the
-probability that they score the same.
+The AUC is the probability that a member scores higher than a non-member, plus half the probability of a tie.
 """
 
 import math
@@ -11,30 +10,30 @@ from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_curve
 
-from mimia.arrays import Floats
-from mimia.evaluation.estimate import CONFIDENCE, Estimate, share
+from mimia.evaluation.intervals import CONFIDENCE, Estimate, proportion
+from mimia.runtime.arrays import Floats
 
 _POINTS = 1000  # of a curve that is kept, and as many again at low rates
 
 
 def roc_points(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
-    """Give false- and true-positive rates of all thresholds, without points on straight lines.
+    """Return FPR and TPR at all thresholds, without the points on straight lines.
 
-    Of a curve of many thousand points, enough are kept to draw it on linear and logarithmic axes.
+    A curve of many thousand points is thinned to those that drawings on linear and logarithmic axes need.
     """
     labels = np.concatenate([np.ones(len(members)), np.zeros(len(nonmembers))])
-    false_rate, true_rate, _ = roc_curve(labels, np.concatenate([members, nonmembers]))
-    if len(false_rate) <= 2 * _POINTS:
-        return false_rate, true_rate
+    fpr, tpr, _ = roc_curve(labels, np.concatenate([members, nonmembers]))
+    if len(fpr) <= 2 * _POINTS:
+        return fpr, tpr
     grid = np.concatenate([np.linspace(0, 1, _POINTS), np.geomspace(1 / len(nonmembers), 1, _POINTS)])
-    kept = np.unique(np.searchsorted(false_rate, grid, side="right") - 1)
-    return false_rate[kept], true_rate[kept]
+    kept = np.unique(np.searchsorted(fpr, grid, side="right") - 1)
+    return fpr[kept], tpr[kept]
 
 
 def placements(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
-    """Give the share of non-members that each member beats, and of members that each non-member is beaten by.
+    """Return the proportion of non-members below each member, and the proportion of members above each non-member.
 
-    The mean of either is the ROC area. Found from mid-ranks, in the time of a sort (Sun and Xu, IEEE Signal Processing
+    The mean of either is the AUC. Computed from mid-ranks, in the time of a sort (Sun and Xu, IEEE Signal Processing
     Letters 21, 2014, equation 5).
 
     Args:
@@ -52,51 +51,64 @@ def placements(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
     return (ranks[:m] - rankdata(members)) / n, 1 - (ranks[m:] - rankdata(nonmembers)) / m
 
 
-def roc_area(members: Floats, nonmembers: Floats, confidence: float = CONFIDENCE) -> Estimate:
-    """Give the ROC area with its interval (DeLong et al., Biometrics 44, 1988), found on the scale of log-odds.
+def roc_auc(members: Floats, nonmembers: Floats, confidence: float = CONFIDENCE) -> Estimate:
+    """Return the AUC with its interval (DeLong et al., Biometrics 44, 1988) on the scale of log-odds.
 
-    Where the sides do not overlap, that variance is zero and would claim certainty. There the interval is the exact
-    one of min(m, n) pairs of images of their own, which are independent, and all of which are in the right order.
+    Where the sides do not overlap, that variance is zero and would claim certainty. The interval is then the exact one
+    of min(m, n) independent pairs of images, all of which are in the right order.
 
     Args:
         members: Scores of members, (m,).
         nonmembers: Scores of non-members, (n,).
         confidence: Of the interval, two-sided.
 
-    >>> str(roc_area(np.array([3.0, 2.0, 1.0]), np.array([2.5, 0.5, 0.0])))
+    >>> str(roc_auc(np.array([3.0, 2.0, 1.0]), np.array([2.5, 0.5, 0.0])))
     '0.778 [0.173, 0.983]'
     """
+    # scikit-learn's roc_auc_score gives the same figure; the interval needs the placements anyway.
     of_members, of_nonmembers = placements(members, nonmembers)
-    area, pairs = float(of_members.mean()), min(len(members), len(nonmembers))
-    if pairs < 2:  # nobody knows how much they vary
-        return Estimate(area, 0.0, 1.0)
-    return area_estimate(area, area_variance(of_members, of_nonmembers), pairs, confidence)
+    auc, pairs = float(of_members.mean()), min(len(members), len(nonmembers))
+    if pairs < 2:  # a single image has no variance
+        return Estimate(auc, 0.0, 1.0)
+    return auc_interval(auc, auc_variance(of_members, of_nonmembers), pairs, confidence)
 
 
-def area_estimate(area: float, variance: float, pairs: int, confidence: float) -> Estimate:
-    """Give an area of known variance with its interval; ``pairs`` are the images of the smaller side."""
-    if area in (0.0, 1.0):
-        exact = share(round(area * pairs), pairs, confidence)
-        return Estimate(area, exact.low, exact.high)
+def auc_interval(auc: float, variance: float, pairs: int, confidence: float) -> Estimate:
+    """Return an AUC of known variance with its interval; ``pairs`` is the number of images on the smaller side."""
+    if auc in (0.0, 1.0):
+        exact = proportion(round(auc * pairs), pairs, confidence)
+        return Estimate(auc, exact.low, exact.high)
     deviation = math.sqrt(variance)
-    reach = float(norm.ppf((1 + confidence) / 2)) * deviation / (area * (1 - area))
-    return Estimate(area, float(expit(logit(area) - reach)), float(expit(logit(area) + reach)))
+    reach = float(norm.ppf((1 + confidence) / 2)) * deviation / (auc * (1 - auc))
+    return Estimate(auc, float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach)))
 
 
-def area_variance(of_members: Floats, of_nonmembers: Floats) -> float:
-    """Give the variance of an area from its `placements`, or of a difference of areas from theirs."""
+def auc_variance(of_members: Floats, of_nonmembers: Floats) -> float:
+    """Return the variance of an AUC from its `placements`, or of a difference of AUCs from those of both."""
     return float(sum(part.var(ddof=1) / len(part) for part in (of_members, of_nonmembers)))
 
 
-def tpr_at_fpr(members: Floats, nonmembers: Floats, rate: float, fewest: int = 10) -> Estimate:
-    """Give the share of members that score above all but a given share of the non-members.
+def tpr_at_fpr(members: Floats, nonmembers: Floats, fpr: float, fewest: int = 10) -> Estimate:
+    """Return the proportion of members above a threshold that a given proportion of the non-members is above.
 
     The interval (Clopper–Pearson) is for the threshold that these non-members set. With fewer than ``fewest``
-    non-members above the threshold there is no figure, because they would not say where it is.
+    non-members above the threshold there is no figure, because they would not determine it.
     """
-    allowed = int(rate * len(nonmembers) + 1e-9)
+    allowed = int(fpr * len(nonmembers) + 1e-9)
     if allowed < fewest:
-        needed = round(fewest / rate)
+        needed = round(fewest / fpr)
         return Estimate(None, note=f"too few images: {len(nonmembers):,} of {needed:,} non-members")
     bar = np.partition(nonmembers, -allowed - 1)[-allowed - 1]  # ties with it are not above it
-    return share(int((members > bar).sum()), len(members))
+    return proportion(int((members > bar).sum()), len(members))
+
+
+def balanced_accuracy(members: Floats, nonmembers: Floats, threshold: float) -> Estimate:
+    """Return the mean of TPR and true-negative rate, where scores from the threshold on count as members.
+
+    Each of the two Clopper–Pearson intervals covers with 97.5 %, so that both together cover with 95 %.
+    """
+    hits, rejections = int((members >= threshold).sum()), int((nonmembers < threshold).sum())
+    recall, specificity = proportion(hits, len(members), 0.975), proportion(rejections, len(nonmembers), 0.975)
+    low = ((recall.low or 0) + (specificity.low or 0)) / 2
+    high = ((recall.high or 0) + (specificity.high or 0)) / 2
+    return Estimate(((recall.value or 0) + (specificity.value or 0)) / 2, low, high)

@@ -2,13 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mimia.attacks.registry import ATTACKS
-from mimia.attacks.selection import access_of
-from mimia.experiments.grid import Cell, Profile
-
-Tree = dict[str, Any]
+from mimia.attacks.selection import access_of, uses_decoder
+from mimia.experiments.grid import Cell, Profile, Tree
 
 _CIFAR = "cifar10.parquet"
 _BASE: Tree = {"preset": "mae-base", "patch_size": 4, "batch_size": 500, "augmentation": "none"}
@@ -29,9 +26,9 @@ _TARGETS: dict[Profile, dict[str, tuple[str, int, Tree]]] = {  # data, members, 
     },
 }
 _SIZES: dict[Profile, Tree] = {
-    "smoke": {"n_nonmembers": 200, "n_holdout": 40, "n_decoder": 60, "n_known": 40},
-    "mini": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
-    "paper": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_known": 2000},
+    "smoke": {"n_nonmembers": 200, "n_holdout": 40, "n_decoder": 60, "n_population": 40},
+    "mini": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_population": 2000},
+    "paper": {"n_nonmembers": 5000, "n_holdout": 500, "n_decoder": 4000, "n_population": 2000},
 }
 _DRAWS: dict[Profile, int] = {"smoke": 2, "mini": 16, "paper": 16}
 _EVALUATION: dict[Profile, Tree] = {
@@ -39,10 +36,8 @@ _EVALUATION: dict[Profile, Tree] = {
     "mini": {"fewest_false_positives": 5},  # 0.1 % of 5,000
     "paper": {"fewest_false_positives": 5},
 }
-OF_DECODERS = {"distances", "surroundings", "gradients"}
-"""Kinds of signals that differ with the decoder."""
-_BUDGET = 4  # models of each sort
-_OF_EMBEDDINGS = {"similarities", "ratios", "views", "embeddings", "parts"}
+_BUDGET = 4  # offline models, and as many online ones
+_OF_EMBEDDINGS = {"view_similarity", "view_similarity_by_ratio", "crop_similarity", "embeddings", "partcrop"}
 _BUDGETS: dict[Profile, tuple[str, Sequence[int], Sequence[int]]] = {  # target, masks, shadows
     "smoke": ("digits", (1, 2), (2, 4)),
     "mini": ("weak", (1, 4, 16, 64), (2, 4, 8, 16)),
@@ -53,10 +48,10 @@ _COMPARED = ("threshold", "calibrated", "ensemble")  # by budgets
 
 
 def cells(profile: Profile, data: Path) -> Sequence[Cell]:
-    """Give each target at two levels, and one target with growing budgets.
+    """Return each target at two access levels, and one target with growing budgets.
 
-    The levels are the target's own decoder (D1), and an encoder whose decoder is fitted here (D3); attacks that take no
-    decoder run once, with the encoder.
+    The levels are the target's own decoder (D1), and an encoder with a decoder that is fitted here (D3); attacks that
+    take no decoder run once, with the encoder.
     """
     made = []
     for target in _TARGETS[profile]:
@@ -107,16 +102,16 @@ def _common(profile: Profile, target: str, data: Path) -> Tree:
 
 
 def names_at(level: str) -> list[str]:
-    """Name the attacks that are compared with the target's own decoder (``decoder``) or without (``encoder``).
+    """Return the names of the attacks that run with the target's own decoder (``decoder``) or without (``encoder``).
 
     >>> "gradient" in names_at("decoder"), "partcrop" in names_at("decoder"), "partcrop" in names_at("encoder")
     (True, False, True)
     """
-    needs = {name: make().needs for name, make in ATTACKS.items()}
+    requirements = {name: make().requirements for name, make in ATTACKS.items()}
     if level == "decoder":
         return [
             name
-            for name, each in needs.items()
-            if OF_DECODERS & {*each.signals} and not _OF_EMBEDDINGS & {*each.signals} and each.shadows <= _BUDGET
+            for name, each in requirements.items()
+            if uses_decoder(each) and not _OF_EMBEDDINGS & {*each.signals} and each.shadows <= _BUDGET
         ]
-    return [name for name, each in needs.items() if access_of(each) != "decoder" and not each.online]
+    return [name for name, each in requirements.items() if access_of(each) != "decoder" and not each.online]

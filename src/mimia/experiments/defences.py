@@ -1,14 +1,12 @@
-"""What defends, and what it costs: one training for each defence, attacked by shadows that defend themselves alike."""
+"""Defences and their cost: one target for each defence, attacked with shadows that have the same defence."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mimia.config import read_settings
-from mimia.experiments.grid import Cell, Profile, merged
-
-Tree = dict[str, Any]
+from mimia.config.settings import read_settings
+from mimia.experiments.grid import Cell, Experiment, Profile, Tree, merged
+from mimia.experiments.tradeoff import tradeoff_pages
 
 UNDEFENDED = "none"
 _ATTACKS = ("threshold", "calibrated", "rmia", "ensemble")
@@ -36,13 +34,13 @@ _BASE: dict[Profile, Tree] = {
 
 
 def cells(profile: Profile, data: Path) -> Sequence[Cell]:
-    """Give one target for each defence."""
+    """Return one target for each defence."""
     source = "digits" if profile == "smoke" else str(data / "cifar10.parquet")
     return cells_for(merged({"data": {"source": source}}, _BASE[profile]))
 
 
 def cells_for(base: Tree) -> Sequence[Cell]:
-    """Give one target for each defence, of somebody's images and recipe.
+    """Return one target for each defence, with images and a recipe that are given.
 
     Args:
         base: Nested settings of the target without a defence.
@@ -59,23 +57,26 @@ def cells_for(base: Tree) -> Sequence[Cell]:
 
 
 def defences(epochs: int, weight_decay: float) -> dict[str, Tree]:
-    """Give what each defence changes of a recipe.
+    """Return what each defence changes in a recipe.
 
     Args:
-        epochs: Of the training without one.
-        weight_decay: Of the training without one.
+        epochs: Without a defence.
+        weight_decay: Without a defence.
     """
     shorter = {f"{epochs // part} epochs": {"epochs": epochs // part} for part in (8, 4, 2) if epochs >= part}
     return {
         UNDEFENDED: {},
         **shorter,
-        "early stopping": {"patience": max(1, epochs // 20)},
+        "early stopping": {"defences": {"early_stopping": {"patience": max(1, epochs // 20)}}},
         f"{_MUCH_MASKED:.0%} masked": {"mask_ratio": _MUCH_MASKED},
         "flips": {"augmentation": "flip"},
         "crops": {"augmentation": "crop"},
         f"weight decay {_HEAVIER * weight_decay:g}": {"weight_decay": _HEAVIER * weight_decay},
-        "duplicates removed": {"deduplicate": True},
-        f"DP-SGD, ε = {_EPSILON}": {"dp_epsilon": _EPSILON},
-        "cross-fitting": {"cross_fits": 1},
-        "cross-fitting, two pairs": {"cross_fits": 2},
+        "duplicates removed": {"defences": {"deduplicate": {}}},
+        f"DP-SGD, ε = {_EPSILON}": {"defences": {"dp_sgd": {"epsilon": _EPSILON}}},
+        "cross-fitting": {"defences": {"cross_fitting": {"pairs": 1}}},
+        "cross-fitting, two pairs": {"defences": {"cross_fitting": {"pairs": 2}}},
     }
+
+
+EXPERIMENT = Experiment("What defends, and what does it cost?", cells, tradeoff_pages)

@@ -1,18 +1,25 @@
-"""An experiment is a grid of audits, declared as settings."""
+"""An experiment is a grid of audits, declared as settings, with the pages that its results are rendered to."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from mimia.experiments.results import CellResult
 
 Profile = Literal["smoke", "mini", "paper"]
 """``smoke``: digits, a minute or two, for the tests. ``mini``: small models of hundreds of images, hours on two cores.
 ``paper``: models of the size *base* and thousands of images, for GPUs."""
 
-IMAGE_SIZES = {"digits": 8, "cifar10.parquet": 32, "tinyimagenet32.parquet": 32, "miniimagenet64.parquet": 64}
-"""Side in pixels of the images of each source that experiments name."""
+Tree = dict[str, Any]
+"""Nested settings."""
 
-Place = Mapping[str, str | int | float]
-"""Where a cell stands in its grid: by axis, the name or the number that a reader sees."""
+Coordinates = Mapping[str, str | int | float]
+"""Coordinates of a cell in its grid: by axis, the name or the number that a reader sees."""
+
+Pages = dict[str, str]
+"""Texts by the names of their files: tables in Markdown, figures in SVG."""
 
 
 @dataclass(frozen=True)
@@ -21,24 +28,39 @@ class Cell:
 
     Attributes:
         name: Of its result's file.
-        at: Its place in the grid.
+        coordinates: In the grid.
         settings: Nested settings that differ from the defaults.
-        footnote: What a reader has to know of it.
+        footnote: What a reader has to know about it.
     """
 
     name: str
-    at: Place
+    coordinates: Coordinates
     settings: Mapping[str, Any]
     footnote: str = ""
 
 
-def merged(*trees: Mapping[str, Any]) -> dict[str, Any]:
-    """Put nested settings together; what stands later wins.
+@dataclass(frozen=True)
+class Experiment:
+    """What one command reproduces.
+
+    Attributes:
+        summary: What it answers.
+        cells: From a profile and the folder of the data to the audits.
+        pages: From the results to tables and figures.
+    """
+
+    summary: str
+    cells: Callable[[Profile, Path], Sequence[Cell]]
+    pages: Callable[[Sequence["CellResult"]], Pages]
+
+
+def merged(*trees: Mapping[str, Any]) -> Tree:
+    """Return nested settings merged into one; a later value replaces an earlier one.
 
     >>> merged({"split": {"seed": 1}}, {"split": {"n_members": 5}, "store": "there"})
     {'split': {'seed': 1, 'n_members': 5}, 'store': 'there'}
     """
-    together: dict[str, Any] = {}
+    together: Tree = {}
     for tree in trees:
         for key, value in tree.items():
             old = together.get(key)

@@ -7,51 +7,51 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mimia.arrays import fingerprint
-from mimia.audit import AuditResult
-from mimia.errors import MimiaError
 from mimia.evaluation.evaluate import LOW_RATES, Evaluation
-from mimia.evaluation.sets import SetPower, power_curve
+from mimia.evaluation.set_tests import SetPower, power_curve
 from mimia.experiments.grid import Cell
+from mimia.jobs.results import AuditResult
 from mimia.report.schema import AuditReport
-from mimia.store import replacing
+from mimia.runtime.arrays import fingerprint
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import replacing
 
 _SET_SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 _CURVE_POINTS = 200
 
 
 class CellResult(BaseModel):
-    """What an audit of an experiment found.
+    """Result of an audit of an experiment.
 
     Attributes:
         cell: Its name.
-        at: Its place in the grid.
-        footnote: What a reader has to know of it.
-        settings: Those that differ from the defaults, as the cell declares them; files without their folders.
+        coordinates: In the grid.
+        footnote: What a reader has to know about it.
+        settings: Those that differ from the defaults, as the cell declares them; of data files only the names.
         report: The audit's report, without pictures and with thinned curves.
-        sets: For each attack, how often Welch's test finds sets of members of growing size (p < .01).
+        set_power: For each attack, the power of Welch's test (p < .01) on sets of members of growing size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cell: str
-    at: dict[str, str | int | float]
+    coordinates: dict[str, str | int | float]
     footnote: str
     settings: dict[str, Any]
     report: AuditReport
-    sets: dict[str, tuple[SetPower, ...]]
+    set_power: dict[str, tuple[SetPower, ...]]
 
 
 def summarise(cell: Cell, command: str, audited: AuditResult) -> CellResult:
-    """Keep of an audit what tables and figures need, and nothing of the machine's folders."""
+    """Return what tables and figures need of an audit, without paths of the machine."""
     report = audited.report
     roles = np.array(audited.scores["role"])
-    sets = {}
+    set_power = {}
     for evaluation in report.evaluations:
         scores = np.array(audited.scores[f"{evaluation.attack} score"])
         members, nonmembers = scores[roles == "member"], scores[roles == "nonmember"]
         sizes = [size for size in _SET_SIZES if size <= len(members)]
-        sets[evaluation.attack] = tuple(power_curve(members, nonmembers, sizes))
+        set_power[evaluation.attack] = tuple(power_curve(members, nonmembers, sizes))
     distances = tuple(each for each in report.run.histograms if each.attack == "threshold")
     bare = {
         "gallery": (),
@@ -65,21 +65,21 @@ def summarise(cell: Cell, command: str, audited: AuditResult) -> CellResult:
     changes = {
         "run": run,
         "evaluations": tuple(thinned(evaluation) for evaluation in report.evaluations),
-        "measured": replace(report.measured, blind=tuple(thinned(each) for each in report.measured.blind)),
-        "twins": (),
+        "validity": replace(report.validity, blind=tuple(thinned(each) for each in report.validity.blind)),
+        "near_duplicates": (),
     }
     return CellResult(
         cell=cell.name,
-        at=dict(cell.at),
+        coordinates=dict(cell.coordinates),
         footnote=cell.footnote,
         settings=declared(cell),
         report=report.model_copy(update=changes),
-        sets=sets,
+        set_power=set_power,
     )
 
 
 def declared(cell: Cell) -> dict[str, Any]:
-    """Give a cell's settings with the names of its data files alone."""
+    """Return a cell's settings with the names of its data files, without their folders."""
     settings = dict(cell.settings)
     if "data" in settings:
         settings["data"] = {
@@ -89,7 +89,7 @@ def declared(cell: Cell) -> dict[str, Any]:
 
 
 def write_result(path: Path, result: CellResult) -> None:
-    """Write a result so that it is never seen half-written."""
+    """Write a result as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as partial:
         partial.write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
@@ -99,34 +99,34 @@ def read_result(path: Path) -> CellResult:
     """Read a result.
 
     Raises:
-        MimiaError: It is none of this version.
+        MimiaError: The file is not a result of this version.
     """
     try:
         return CellResult.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise MimiaError(f"{path} is no result that this version of mimia reads: remove it, and run again.") from error
+        raise MimiaError(
+            f"{path} is not a result that this version of mimia reads: remove it, and run again."
+        ) from error
 
 
 def has_result(cell: Cell, path: Path) -> bool:
-    """Tell whether there is a result, and of what the cell declares now.
+    """Return whether there is a result, and its settings are those that the cell declares now.
 
     Raises:
-        MimiaError: What is there is no result of this version.
+        MimiaError: The file is not a result of this version.
     """
-    if not path.exists():
-        return False
-    found = read_result(path)
-    as_declared = (found.at, found.footnote) == (dict(cell.at), cell.footnote)
-    return as_declared and fingerprint(found.settings) == fingerprint(declared(cell))
+    return path.exists() and is_result_of(read_result(path), cell)
+
+
+def is_result_of(result: CellResult, cell: Cell) -> bool:
+    """Return whether a result is of what the cell declares now."""
+    described = (result.coordinates, result.footnote) == (dict(cell.coordinates), cell.footnote)
+    return described and fingerprint(result.settings) == fingerprint(declared(cell))
 
 
 def thinned(evaluation: Evaluation) -> Evaluation:
-    """Keep of a ROC curve what a figure on logarithmic axes can show."""
-    false_rate, true_rate = np.array(evaluation.false_rate), np.array(evaluation.true_rate)
+    """Return an evaluation with those points of its ROC curve that a figure on logarithmic axes can show."""
+    fpr, tpr = np.array(evaluation.fpr), np.array(evaluation.tpr)
     wanted = np.concatenate([[0], np.geomspace(1e-5, 1, _CURVE_POINTS), LOW_RATES])
-    kept = np.unique(np.searchsorted(false_rate, wanted, side="right") - 1)
-    return replace(
-        evaluation,
-        false_rate=false_rate[kept].round(6).tolist(),
-        true_rate=true_rate[kept].round(6).tolist(),
-    )
+    kept = np.unique(np.searchsorted(fpr, wanted, side="right") - 1)
+    return replace(evaluation, fpr=fpr[kept].round(6).tolist(), tpr=tpr[kept].round(6).tolist())

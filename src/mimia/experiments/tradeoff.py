@@ -1,80 +1,84 @@
-"""Tables and figures of what encoders are good for, alone and beside what they give away."""
+"""Tables and figures of the utility of encoders, alone and beside what they leak."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from mimia.evaluation.estimate import Estimate
-from mimia.evaluation.utility import Utility
-from mimia.experiments.render import Pages, figure_text
+from mimia.evaluation.downstream import Utility
+from mimia.evaluation.intervals import Estimate
+from mimia.experiments.figures import tradeoff_figure
+from mimia.experiments.grid import Pages
 from mimia.experiments.results import CellResult
-from mimia.report.figures import tradeoff_figure
+from mimia.experiments.tables import estimate_text, markdown_table
 
-_UTILITIES = ("linear probe", "nearest neighbours", "guessed of hidden patches")
+_UTILITIES = ("linear probe", "nearest neighbours", "explained variance")
 
 
 class Tradeoff(NamedTuple):
-    """How much a model gives away, and what it is good for.
+    """What a model leaks, and its utility.
 
     Attributes:
         attack: The strongest one.
-        area: Its ROC area.
-        found: Its TPR at 1 % FPR.
-        most_exposed: Its TPR at 0.1 % FPR.
-        linear_probe: Of the target's features.
-        nearest_neighbours: Of the target's features.
-        guessed: What the target saves of the error on hidden patches.
+        auc: Its AUC.
+        tpr_at_1_percent: Its TPR at 1 % FPR.
+        tpr_at_01_percent: Its TPR at 0.1 % FPR.
+        linear_probe: Accuracy with the target's features.
+        nearest_neighbours: Accuracy with the target's features.
+        explained: Proportion of the variance of hidden patches that the target explains.
     """
 
     attack: str
-    area: Estimate
-    found: Estimate
-    most_exposed: Estimate
+    auc: Estimate
+    tpr_at_1_percent: Estimate
+    tpr_at_01_percent: Estimate
     linear_probe: Estimate
     nearest_neighbours: Estimate
-    guessed: Estimate
+    explained: Estimate
+
+    @property
+    def estimates(self) -> tuple[Estimate, ...]:
+        """All figures, in their order."""
+        return self[1:]
 
 
-TRADEOFF = ("strongest attack", "ROC area", "TPR at 1 % FPR", "TPR at 0.1 % FPR", *_UTILITIES)
-"""What a reader calls the parts of a `Tradeoff`."""
+TRADEOFF = ("strongest attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", *_UTILITIES)
+"""Heads of a table of `Tradeoff`."""
 
 
 def utility_pages(results: Sequence[CellResult]) -> Pages:
-    """Give a table of what features are good for: for each cell those of the target, of an untrained model, pixels."""
-    axes = [*results[0].at]
-    lines = [f"| {' | '.join([*axes, 'features', *_UTILITIES])} |", f"|{'---|' * (len(axes) + 1 + len(_UTILITIES))}"]
+    """Return a table of utility: for each cell that of the target, of an untrained model, and of the pixels."""
+    axes = [*results[0].coordinates]
+    rows = []
     for result in results:
-        place = [str(result.at[axis]) for axis in axes]
+        place = [str(result.coordinates[axis]) for axis in axes]
         for features, utility in result.report.utility.items():
-            figures = [figure_text(estimate) if estimate else "–" for estimate in _utilities(utility)]
-            lines.append(f"| {' | '.join([*place, features, *figures])} |")
-    return {"table.md": "\n".join(lines) + "\n"}
+            figures = [estimate_text(estimate) if estimate else "–" for estimate in _utilities(utility)]
+            rows.append([*place, features, *figures])
+    return {"table.md": markdown_table([*axes, "features", *_UTILITIES], rows)}
 
 
 def tradeoff_pages(results: Sequence[CellResult]) -> Pages:
-    """Give a table of leakage beside utility, a row a cell, and a figure for each measure of utility."""
-    (axis,) = results[0].at
-    lines = [f"| {axis} | {' | '.join(TRADEOFF)} |", f"|{'---|' * (1 + len(TRADEOFF))}"]
-    for result in results:
-        row = tradeoff(result)
-        lines.append(f"| {result.at[axis]} | `{row.attack}` | {' | '.join(map(figure_text, _estimates(row)))} |")
-    return {"table.md": "\n".join(lines) + "\n"} | tradeoff_figures(results)
+    """Return a table of leakage beside utility, a row for each cell, and a figure for each measure of utility."""
+    (axis,) = results[0].coordinates
+    found = [(str(result.coordinates[axis]), tradeoff(result)) for result in results]
+    rows = [[name, f"`{each.attack}`", *map(estimate_text, each.estimates)] for name, each in found]
+    return {"table.md": markdown_table([axis, *TRADEOFF], rows)} | tradeoff_figures(results)
 
 
 def tradeoff(result: CellResult) -> Tradeoff:
-    """Give what a target gives away and what it is good for."""
+    """Return what the target of a cell leaks, and its utility."""
     strongest = next(each for each in result.report.evaluations if each.attack == result.report.strongest)
-    leaks = (strongest.area, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
+    leaks = (strongest.auc, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
     utilities = [each or Estimate(None, note="–") for each in _utilities(result.report.utility["target"])]
     return Tradeoff(strongest.attack, *leaks, *utilities)
 
 
 def tradeoff_figures(results: Sequence[CellResult]) -> Pages:
-    """Draw what the strongest attack finds against each measure of utility that there is."""
-    (axis,) = results[0].at
-    rows = {str(result.at[axis]): tradeoff(result) for result in results}
+    """Draw the TPR at 1 % FPR of the strongest attack against each measure of utility that was measured."""
+    (axis,) = results[0].coordinates
+    rows = {str(result.coordinates[axis]): tradeoff(result) for result in results}
     pages: Pages = {}
     for place, utility in enumerate(_UTILITIES, start=-len(_UTILITIES)):
-        points = {name: (_estimates(row)[place], row.found) for name, row in rows.items()}
+        points = {name: (row.estimates[place], row.tpr_at_1_percent) for name, row in rows.items()}
         if any(across.value is not None for across, _ in points.values()):
             pages[f"{utility.replace(' ', '-')}.svg"] = tradeoff_figure(points, utility, "TPR at 1 % FPR")
     return pages
@@ -82,7 +86,3 @@ def tradeoff_figures(results: Sequence[CellResult]) -> Pages:
 
 def _utilities(utility: Utility) -> tuple[Estimate | None, ...]:
     return utility.linear_probe, utility.nearest_neighbours, utility.explained
-
-
-def _estimates(row: Tradeoff) -> tuple[Estimate, ...]:
-    return row[1:]

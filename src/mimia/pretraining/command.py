@@ -1,4 +1,4 @@
-"""``mimia pretrain``: a checkpoint directory, with the list of its training images and with its canaries."""
+"""``mimia pretrain``: write a checkpoint directory with the list of its training images and its canaries."""
 
 import csv
 import shutil
@@ -8,17 +8,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mimia.arrays import Bools, Indices
-from mimia.config import Settings
-from mimia.errors import MimiaError
-from mimia.images.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
-from mimia.images.imageset import ImageSet
-from mimia.images.load import load_images
-from mimia.pretraining.loop import STATE
-from mimia.pretraining.models import given_tokenizer, pretrained
+from mimia.config.settings import Settings
+from mimia.data.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
+from mimia.data.imageset import ImageSet
+from mimia.data.loading import load_sides
+from mimia.pretraining.context import TrainingContext
+from mimia.pretraining.pool import given_tokenizer, pretrained
 from mimia.pretraining.specs import spec_for
-from mimia.seeds import derived_seed
-from mimia.store import Store
+from mimia.pretraining.trainer import STATE
+from mimia.runtime.arrays import Bools, Indices
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.seeds import derived_seed
+from mimia.runtime.store import Store
 
 CANARIES = "canaries"
 TRAINED_ON = "trained_on.csv"
@@ -26,11 +27,11 @@ TRAINED_ON = "trained_on.csv"
 
 @dataclass(frozen=True)
 class _Canaries:
-    """What may join the training images.
+    """Images of which each joins the training images with probability ½.
 
     Attributes:
-        images: All of them, named as the checkpoint has them.
-        included: On which side each coin fell, (canaries,).
+        images: All canaries, with their paths in the checkpoint as names.
+        included: Whether each is trained on, (canaries,).
         drawn: Rows of the source that they were made of, (canaries,).
     """
 
@@ -42,8 +43,8 @@ class _Canaries:
 def pretrain(settings: Settings, out: Path) -> Path:
     """Pre-train a model on the images of ``data.source`` and write its checkpoint.
 
-    Canaries are made of other images than the ordinary training images. A coin decides for each whether it is trained
-    on; the checkpoint has them as PNG, in ``canaries/included`` and ``canaries/excluded``.
+    Canaries are made of other images than the ordinary training images. Each is trained on with probability ½; the
+    checkpoint has them as PNG, in ``canaries/included`` and ``canaries/excluded``.
 
     Args:
         settings: ``split.n_members`` images are drawn with ``split.seed``, all of them by default, and
@@ -57,14 +58,14 @@ def pretrain(settings: Settings, out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
     store = Store(settings.store)
-    images = load_images([settings.data.source], store, settings.data.image_size).images
+    images = load_sides({"source": settings.data.source}, store, settings.data.image_size).images
     canaries = _draw_canaries(images, settings)
     rows = np.random.default_rng(settings.split.seed).permutation(len(images))
     rows = rows[~np.isin(images.ids[rows], images.ids[canaries.drawn])]
-    validation = (settings.split.n_validation or max(1, len(rows) // 10)) if settings.recipe.patience else 0
+    validation = (settings.split.n_validation or max(1, len(rows) // 10)) if settings.recipe.needs_validation else 0
     wanted = settings.split.n_members or max(1, len(rows) - validation)
     if wanted + validation > len(rows):
-        others = {"canaries": len(canaries.drawn), "images to stop the training by": validation}
+        others = {"canaries": len(canaries.drawn), "validation images": validation}
         beside = "".join(f" beside {count:,} {what}" for what, count in others.items() if count)
         raise MimiaError(
             f"{wanted:,} images are asked for, and there are {len(rows):,}{beside}: ask for fewer (--n-images)."
@@ -73,17 +74,13 @@ def pretrain(settings: Settings, out: Path) -> Path:
     if canaries.included.any():
         chosen = _joined(chosen, canaries.images.take(np.flatnonzero(canaries.included)))
     spec = spec_for(chosen, settings.recipe)
-    tokenizer = given_tokenizer(settings, spec)
-    checkpoint = pretrained(
-        chosen,
-        spec,
-        settings.recipe,
-        settings.recipe.seed,
+    context = TrainingContext(
         settings.compute,
         store,
-        tokenizer=tokenizer,
+        tokenizer=given_tokenizer(settings, spec),
         validation=images.take(rows[len(rows) - validation :]),
     )
+    checkpoint = pretrained(chosen, spec, settings.recipe, settings.recipe.seed, context)
     try:
         _write(checkpoint, chosen, canaries, out)
     except OSError as error:
@@ -95,7 +92,7 @@ def pretrain(settings: Settings, out: Path) -> Path:
 
 
 def _draw_canaries(images: ImageSet, settings: Settings) -> _Canaries:
-    """Draw different images, and a coin for each, in an order that tells nothing of either."""
+    """Draw different images and which are included, in an order that depends on neither."""
     count, seed = settings.canaries.count, settings.split.seed
     generator = np.random.default_rng(derived_seed(seed, "canaries"))
     _, different = np.unique(images.ids, return_index=True)

@@ -5,11 +5,11 @@ import math
 from torch import nn
 from torch.optim import AdamW
 
-from mimia.recipes import Recipe
+from mimia.config.recipes import Recipe
 
 
 def learning_rate(step: int, steps: int, batch_size: int, recipe: Recipe) -> float:
-    """Give the rate of a step: linear warm-up, then a cosine to 0; both move at every step.
+    """Return the rate of a step: linear warm-up, then a cosine to 0; both move at every step.
 
     Args:
         step: 0 to ``steps - 1``.
@@ -25,7 +25,7 @@ def learning_rate(step: int, steps: int, batch_size: int, recipe: Recipe) -> flo
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> AdamW:
-    """AdamW; biases and the scales of LayerNorm are not decayed, the class and mask tokens are."""
+    """Return AdamW for a model; biases and the scales of LayerNorm are not decayed, the class and mask tokens are."""
     trained = [(name, value) for name, value in model.named_parameters() if value.requires_grad]
     decayed = [value for _, value in trained if value.ndim > 1]
     plain = [value for _, value in trained if value.ndim <= 1]

@@ -1,16 +1,18 @@
 """The files of a run: ``report.json``, ``report.html``, ``scores.csv`` and ``settings.toml``."""
 
 import csv
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from mimia.errors import MimiaError
-from mimia.report.html import render
-from mimia.report.schema import REPORT_FORMAT, Report
-from mimia.store import replacing
+from mimia.report.html import render_report
+from mimia.report.old_versions import translated
+from mimia.report.schema import REPORT_FORMAT, SCHEMA_VERSION, Report
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import replacing
 
 REPORT = "report.json"
 PAGE = "report.html"
@@ -23,7 +25,7 @@ def write_run(directory: Path, report: Report, scores: Mapping[str, Sequence[obj
 
     Args:
         directory: Made if it does not exist.
-        report: The truth.
+        report: Of the run.
         scores: Columns of ``scores.csv``, one row an image.
 
     Returns:
@@ -49,29 +51,37 @@ def write_page(directory: Path, report: Report) -> Path:
     Raises:
         MimiaError: The directory cannot be written, or its disk is full.
     """
-    text = render(report)
+    text = render_report(report)
     with _clear_disk_errors(directory):
         _write(directory / PAGE, text)
     return directory / PAGE
 
 
-def read_report(directory: Path) -> Report:
-    """Read the report of a run.
+def read_report(path: Path) -> Report:
+    """Read a report, also one of an earlier schema version.
+
+    Args:
+        path: Directory of a run, or its ``report.json``.
 
     Raises:
-        MimiaError: There is none, or it is not one of this version.
+        MimiaError: There is none, it is damaged, or its schema version cannot be read.
     """
-    path = directory / REPORT
-    if not path.is_file():
-        raise MimiaError(f"There is no {REPORT} in {directory}: pass the directory of a run.")
+    file = path / REPORT if path.is_dir() or path.suffix != ".json" else path
+    if not file.is_file():
+        raise MimiaError(f"There is no {REPORT} in {path}: pass the directory of a run.")
     try:
-        return REPORT_FORMAT.validate_json(path.read_bytes())
+        content = json.loads(file.read_bytes())
+        if isinstance(content, dict):
+            content = translated(content, SCHEMA_VERSION)
+        return REPORT_FORMAT.validate_json(json.dumps(content))
     except ValidationError as error:
         first = error.errors()[0]
         reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-        raise MimiaError(
-            f"{path} is no report that this version of mimia reads ({reason}): repeat the run to write it anew."
-        ) from error
+    except ValueError as error:
+        reason = f"no valid JSON: {error}"
+    except MimiaError as error:
+        raise MimiaError(f"{file} cannot be read: {error}.") from None
+    raise MimiaError(f"{file} is not a report that this version of mimia reads ({reason}): repeat the run.")
 
 
 @contextmanager

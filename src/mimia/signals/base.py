@@ -1,160 +1,87 @@
-"""What models say of images: the arrays that stand between models and attacks."""
+"""The interface of a signal: numbers that a model gives for each image."""
 
-from collections.abc import Iterable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from mimia.config.recipes import Recipe
+from mimia.config.settings import SignalSettings
+from mimia.models.base import ModelSpec
+from mimia.runtime.arrays import Floats, Ids, Pixels
+from mimia.runtime.compute import ComputeSettings
+from mimia.signals.arrays import AccessLevel
+from mimia.signals.queried import QueriedModel
 
-from mimia.arrays import Bools, Ids
-
-AccessLevel = Literal["decoder", "encoder", "embeddings"]
-"""How much of the target the adversary has: ``decoder``, all of it (D1); ``encoder``, all but the decoder (D2 with a
-shadow's decoder, D3 with one that is fitted here); ``embeddings``, a function from images to vectors and no more."""
-
-ACCESS_LEVELS: tuple[AccessLevel, ...] = ("embeddings", "encoder", "decoder")
-"""Each level has all that stands before it."""
-
-
-@dataclass(frozen=True)
-class Signals:
-    """Numbers that models give for images, by kind.
-
-    Most kinds are distances: not negative, and smaller for what a model knows (`mimia.signals.kinds` says of each what
-    it is).
-
-    Attributes:
-        values: By kind: float32, (models, images, numbers).
-        models: Id of each model, (models,).
-        images: Content id of each image, (images,).
-        masks: Fingerprint of the masks and views; signals of different ones cannot be compared.
-    """
-
-    values: Mapping[str, NDArray[np.float32]]
-    models: tuple[str, ...]
-    images: Ids
-    masks: str
-
-    def __post_init__(self) -> None:
-        for kind, values in self.values.items():
-            if values.shape[:2] != (len(self.models), len(self.images)):
-                raise ValueError(
-                    f"{kind} of the shape {values.shape} are not those of {len(self.models)} models and "
-                    f"{len(self.images)} images"
-                )
-
-    def __getitem__(self, kind: str) -> NDArray[np.float32]:
-        """Give one kind, (models, images, numbers)."""
-        return self.values[kind]
-
-    def of_model(self, index: int) -> "Signals":
-        """Keep one model."""
-        values = {kind: values[index : index + 1] for kind, values in self.values.items()}
-        return Signals(values, self.models[index : index + 1], self.images, self.masks)
-
-    def without_model(self, index: int) -> "Signals":
-        """Keep all models but one."""
-        values = {kind: np.delete(values, index, axis=0) for kind, values in self.values.items()}
-        return Signals(values, self.models[:index] + self.models[index + 1 :], self.images, self.masks)
-
-    def of_images(self, chosen: Bools) -> "Signals":
-        """Keep the chosen images, (images,)."""
-        values = {kind: values[:, chosen] for kind, values in self.values.items()}
-        return Signals(values, self.models, self.images[chosen], self.masks)
+DecoderUse = Literal["none", "reconstruction", "latents"]
+"""The decoder whose output a signal depends on: ``reconstruction``, the decoder of pixels or tokens (the target's own,
+or one that is fitted to its encoder); ``latents``, a decoder of the encoder's latents, which is always fitted."""
 
 
 @dataclass(frozen=True)
-class Shadows:
-    """Signals of models whose training images are known.
+class QueryConfig:
+    """The query that all models of a run get.
 
     Attributes:
-        signals: Of all shadows.
-        membership: Whether a shadow was trained on an image, (shadows, images).
+        settings: Number and seed of the masks, batch size, distance.
+        recipe: The target's training, which says how images were augmented.
+        compute: Device and precision.
+        spec: The target's images and masking; for a function to vectors, the images and the patches to hide.
     """
 
-    signals: Signals
-    membership: Bools
+    settings: SignalSettings
+    recipe: Recipe
+    compute: ComputeSettings
+    spec: ModelSpec
 
-    def __post_init__(self) -> None:
-        if self.membership.shape != (len(self.signals.models), len(self.signals.images)):
-            raise ValueError(
-                f"membership of the shape {self.membership.shape} is not that of {len(self.signals.models)} models "
-                f"and {len(self.signals.images)} images"
-            )
-
-    def __len__(self) -> int:
-        return len(self.signals.models)
-
-    def of_images(self, chosen: Bools) -> "Shadows":
-        """Keep the chosen images, (images,)."""
-        return Shadows(self.signals.of_images(chosen), self.membership[:, chosen])
-
-    def ordered(self) -> "Shadows":
-        """Bring models and images into the order of their ids: what is learned from them depends on no other."""
-        models, images = np.argsort(self.signals.models), np.argsort(self.signals.images)
-        values = {kind: values[models][:, images] for kind, values in self.signals.values.items()}
-        names = tuple(self.signals.models[model] for model in models)
-        signals = Signals(values, names, self.signals.images[images], self.signals.masks)
-        return Shadows(signals, self.membership[models][:, images])
-
-    def joined(self, other: "Shadows", kinds: Iterable[str]) -> "Shadows":
-        """Put the images of the same shadows together, in some kinds."""
-        if self.signals.models != other.signals.models:
-            raise ValueError("images can be joined for the same models alone")
-        values = {kind: np.concatenate([self.signals[kind], other.signals[kind]], axis=1) for kind in kinds}
-        images = np.concatenate([self.signals.images, other.signals.images])
-        signals = Signals(values, self.signals.models, images, self.signals.masks)
-        return Shadows(signals, np.concatenate([self.membership, other.membership], axis=1))
-
-    def without(self, shadow: int) -> "Shadows":
-        """Keep all models but one."""
-        return Shadows(self.signals.without_model(shadow), np.delete(self.membership, shadow, axis=0))
+    @property
+    def masking(self) -> dict[str, Any]:
+        """Settings that decide the masks, except for their number, as JSON values."""
+        how = self.spec.model_dump(include={"masking", "mask_ratio", "cell"})
+        return {"seed": self.settings.seed, "grid": self.spec.grid} | how
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """All that an attack sees of the model that it judges.
+class Signal(ABC):
+    """Numbers that a model gives for each image; a subclass has no state and is registered in `SIGNALS`.
 
     Attributes:
-        target: Signals of that model alone, (1, images, numbers).
-        references: Signals of other models on the same images under the same masks.
-        known: The same of images that are known to be no members of the target or of a reference, where there are any.
+        access: Lowest access level to the target at which it can be computed.
+        decoder: The decoder that its numbers depend on.
+        summary: Description of the numbers, for `mimia attacks`.
+        queries: Number of queries for each image, in words, for `mimia attacks`.
     """
 
-    target: Signals
-    references: Shadows
-    known: "Evidence | None" = None
+    access: ClassVar[AccessLevel]
+    decoder: ClassVar[DecoderUse] = "none"
+    summary: ClassVar[str]
+    queries: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        target, references = self.target, self.references.signals
-        if len(target.models) != 1:
-            raise ValueError(f"one target is judged at a time, not {len(target.models)}")
-        if not np.array_equal(target.images, references.images) or target.masks != references.masks:
-            raise ValueError("target and references must be of the same images and masks")
-        if target.values.keys() != references.values.keys():
-            raise ValueError("target and references must have the same kinds of signals")
-        for kind, values in target.values.items():
-            if values.shape[2] != references[kind].shape[2]:
-                raise ValueError("target and references must have the same number of draws")
-            if not (np.isfinite(values).all() and np.isfinite(references[kind]).all()):
-                raise ValueError("signals must be finite")
+    @abstractmethod
+    def forward_passes(self, query: QueryConfig) -> int:
+        """Return the number of forward passes for each image that are in memory at once."""
 
-    def of_images(self, chosen: Bools) -> "Evidence":
-        """Keep the chosen images, (images,), and all that are known to be no members."""
-        return Evidence(self.target.of_images(chosen), self.references.of_images(chosen), self.known)
+    @abstractmethod
+    def length(self, query: QueryConfig) -> int | None:
+        """Return how many numbers each image gets, or None if that depends on the model."""
 
+    @abstractmethod
+    def cache_key(self, query: QueryConfig) -> Mapping[str, Any]:
+        """Return everything that decides the numbers, except for model, images and precision, as JSON values."""
 
-def play(shadows: Shadows, shadow: int, known: Shadows | None = None) -> Evidence:
-    """Put a shadow into the place of the target, with the other shadows as its references.
+    def weights(self, queried: QueriedModel) -> Mapping[str, str]:
+        """Return ids of further weights that decide the numbers, by name."""
+        return {}
 
-    Args:
-        shadows: On the images that are judged.
-        shadow: Which of them.
-        known: The same shadows on images that none of them was trained on.
-    """
-    return Evidence(
-        shadows.signals.of_model(shadow),
-        shadows.without(shadow),
-        None if known is None else play(known, shadow),
-    )
+    @abstractmethod
+    def compute(self, queried: QueriedModel, pixels: Pixels, ids: Ids, query: QueryConfig) -> Floats:
+        """Compute the numbers of a batch.
+
+        Args:
+            queried: The model.
+            pixels: Raw pixels, uint8, (B, C, H, W).
+            ids: Content ids, (B,).
+            query: The query.
+
+        Returns:
+            (B, numbers).
+        """

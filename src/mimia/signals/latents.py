@@ -5,37 +5,43 @@ from typing import Any
 
 import torch
 
-from mimia.arrays import Floats, Ids, Pixels
-from mimia.compute import accelerator
-from mimia.encoders.checkpoints.native import model_id
-from mimia.signals.kinds import Asking, Kind, Subject
+from mimia.models.checkpoints.native import model_id
+from mimia.runtime.arrays import Floats, Ids, Pixels
+from mimia.runtime.compute import accelerator
+from mimia.signals.base import QueryConfig, Signal
+from mimia.signals.queried import QueriedModel
 
 
-class Latents(Kind):
-    """The error of predicting what the encoder makes of hidden patches when it sees them: one number a mask."""
+class Latents(Signal):
+    """Error of predicting the encoder's latents of patches that are hidden from it, one number for each mask."""
 
     access = "encoder"
+    decoder = "latents"
     summary = "error of predicting the encoder's latents of hidden patches"
-    asks = "signals.draws masks, and the whole image"
+    queries = "signals.draws masks, and the whole image"
 
-    def passes(self, asking: Asking) -> int:
-        """One a mask, and the whole image."""
-        return asking.settings.draws + 1
+    def forward_passes(self, query: QueryConfig) -> int:
+        """Return one for each mask, and one for the whole image."""
+        return query.settings.draws + 1
 
-    def question(self, asking: Asking) -> Mapping[str, Any]:
-        """Number, seed and shape of the masks."""
-        return asking.masking | {"draws": asking.settings.draws}
+    def length(self, query: QueryConfig) -> int:
+        """Return one for each mask."""
+        return query.settings.draws
 
-    def weights(self, subject: Subject) -> Mapping[str, str]:
-        """Name the decoder of latents."""
-        assert subject.latents is not None
-        return {"latents": model_id(subject.latents)}
+    def cache_key(self, query: QueryConfig) -> Mapping[str, Any]:
+        """Return number, seed and shape of the masks."""
+        return query.masking | {"draws": query.settings.draws}
 
-    def measure(self, subject: Subject, pixels: Pixels, ids: Ids, asking: Asking) -> Floats:
-        """Give the mean squared error over the hidden patches' latents under each mask: (B, draws)."""
-        model = subject.latent_model
-        masks = asking.spec.scoring_masks(ids, asking.settings.draws, asking.settings.seed)
-        with torch.inference_mode(), accelerator(asking.compute).autocast():
-            distances = model.distances(subject.tensor(pixels), subject.tensor(masks))
+    def weights(self, queried: QueriedModel) -> Mapping[str, str]:
+        """Return the id of the decoder of latents."""
+        assert queried.latents is not None
+        return {"latents": model_id(queried.latents)}
+
+    def compute(self, queried: QueriedModel, pixels: Pixels, ids: Ids, query: QueryConfig) -> Floats:
+        """Return the mean squared error over the latents of the hidden patches under each mask, (B, draws)."""
+        model = queried.latent_model
+        masks = query.spec.scoring_masks(ids, query.settings.draws, query.settings.seed)
+        with torch.inference_mode(), accelerator(query.compute).autocast():
+            distances = model.distances(queried.tensor(pixels), queried.tensor(masks))
         values: Floats = distances.float().cpu().numpy()
         return values

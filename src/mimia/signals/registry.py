@@ -1,23 +1,22 @@
-"""All kinds of signals by their names."""
+"""All signals by name."""
 
-from mimia.signals.contents import Predictability, Statistics
-from mimia.signals.gradients import Gradients
-from mimia.signals.kinds import Kind
-from mimia.signals.latents import Latents
-from mimia.signals.parts import Parts
-from mimia.signals.reconstructions import Distances, Surroundings
-from mimia.signals.views import Embeddings, Ratios, Similarities, Views
+from mimia.runtime.registry import Registry
+from mimia.signals.base import Signal
 
-KINDS: dict[str, Kind] = {
-    "distances": Distances(),
-    "surroundings": Surroundings(),
-    "latents": Latents(),
-    "gradients": Gradients(),
-    "parts": Parts(),
-    "similarities": Similarities(),
-    "ratios": Ratios(),
-    "views": Views(),
-    "embeddings": Embeddings(),
-    "statistics": Statistics(),
-    "predictability": Predictability(),
-}
+SIGNALS: Registry[type[Signal]] = Registry(
+    "signal",
+    "mimia.signals",
+    {
+        "reconstruction": "mimia.signals.reconstruction:Reconstruction",
+        "loss_neighbourhood": "mimia.signals.loss_neighbourhood:LossNeighbourhood",
+        "latents": "mimia.signals.latents:Latents",
+        "gradients": "mimia.signals.gradients:Gradients",
+        "partcrop": "mimia.signals.partcrop:PartCropResponses",
+        "view_similarity": "mimia.signals.view_similarity:ViewSimilarity",
+        "view_similarity_by_ratio": "mimia.signals.view_similarity_by_ratio:ViewSimilarityByRatio",
+        "crop_similarity": "mimia.signals.crop_similarity:CropSimilarity",
+        "embeddings": "mimia.signals.embeddings:Embeddings",
+        "image_features": "mimia.signals.image_features:ImageFeatures",
+        "patch_predictability": "mimia.signals.patch_predictability:PatchPredictability",
+    },
+)

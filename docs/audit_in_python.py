@@ -1,0 +1,55 @@
+# %% [markdown]
+# # Audit a model of transformers on two arrays
+#
+# First, a model to audit: a small `ViTMAEForPreTraining` that learns 60 handwritten digits by heart.
+
+# %%
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from transformers import ViTMAEConfig, ViTMAEForPreTraining
+
+torch.manual_seed(0)
+digits = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
+members, nonmembers = digits[:60], digits[60:700]
+config = ViTMAEConfig(
+    image_size=8,
+    patch_size=2,
+    num_channels=1,
+    hidden_size=64,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=128,
+    decoder_hidden_size=32,
+    decoder_num_hidden_layers=1,
+    decoder_num_attention_heads=2,
+    decoder_intermediate_size=64,
+)
+model = ViTMAEForPreTraining(config)
+pixels = (torch.from_numpy(members).float()[:, None] / 255 - 0.5) / 0.5
+optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
+for _ in range(300):
+    loss = model(pixels).loss
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+# %% [markdown]
+# Then the audit.
+
+# %%
+import mimia  # noqa: E402
+
+settings = {
+    "checkpoint": {"mean": [0.5], "std": [0.5]},
+    "recipe": {"preset": "mae-nano", "epochs": 200},
+    "store": "store",
+}
+result = mimia.audit(model, members=members, nonmembers=nonmembers, settings=settings)
+print(result)
+print(result.verdict.sentence)
+print(result.to_frame().groupby("role")["calibrated score"].mean())
+result.plot_roc()
+plt.savefig("roc.png")
+result.save("report")

@@ -1,0 +1,28 @@
+"""``mimia infer``."""
+
+from typing import Annotated
+
+import typer
+
+from mimia.cli.input import run_directory
+from mimia.cli.options import ATTACKS, MODEL, OUT, PLACE, RECIPE, Assignments, Config, settings_of, with_settings
+from mimia.cli.output import print_result
+
+app = typer.Typer()
+_OWN = {"--reference": "data.reference", "--fdr": "evaluation.false_discovery_rate"}
+
+
+@app.command(cls=with_settings(MODEL, _OWN, RECIPE, ATTACKS, PLACE, OUT))
+def infer(
+    ctx: typer.Context,
+    candidates: Annotated[str, typer.Option(help="Source of the images in question, as in --data of `mimia audit`.")],
+    config: Config = None,
+    assignments: Assignments = None,
+) -> None:
+    """Find members among images of unknown membership: p-values, a list with bounded false discoveries, a verdict."""
+    settings = settings_of(ctx, config, assignments)
+    from mimia.jobs.infer import infer as run_infer
+
+    directory = run_directory("infer", settings, candidates)
+    result = run_infer(candidates=candidates, settings=settings)
+    print_result(result.report, result.save(directory))

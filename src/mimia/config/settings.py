@@ -1,0 +1,300 @@
+"""Typed settings: everything that determines the result of a command, in one value.
+
+Each may stand in a TOML file; a flag on the command line overrides the file. The command line takes the type, help and
+default of its options from the fields here. Environment variables are not read, so that a run can be repeated from its
+file and command line alone.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_cache_path
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from mimia.config.mistakes import explain
+from mimia.config.recipes import Augmentation, Recipe, Seed, SizeName
+from mimia.runtime.compute import ComputeSettings
+from mimia.runtime.errors import MimiaError
+
+CanaryKind = Literal["image", "noise", "patches"]
+DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
+JsonScalar = bool | int | float | str
+Distance = Literal["training", "mse", "mae", "patch-normalised", "ssim"]
+Patches = Literal["masked", "visible", "all"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DataSettings(_Frozen):
+    """Where the images come from."""
+
+    source: str = Field(
+        "digits",
+        description="source of members, non-members and reference images: 'digits' (built in), a folder of images, a "
+        "parquet file, or a data set that datasets.load_dataset opens (NAME or NAME:SPLIT)",
+    )
+    members: str | None = Field(None, description="source of the members")
+    nonmembers: str | None = Field(None, description="source of the non-members")
+    canaries: str | None = Field(
+        None,
+        description="directory of canaries that `mimia pretrain` wrote: those that it trained on are the members, the "
+        "others the non-members",
+    )
+    reference: str | None = Field(
+        None,
+        description="source of images that the target was not trained on, for shadow models; default: 'nonmembers'",
+    )
+    near_duplicates: Literal["keep", "remove"] = Field(
+        "keep",
+        description="non-members that show the same picture as a member: 'keep' reports them, 'remove' leaves them out",
+    )
+    image_size: PositiveInt | None = Field(
+        None,
+        description="side in pixels that images are resized to (shorter side, then centre crop); "
+        "default: the target's, or else the images' own",
+    )
+
+
+class CheckpointSettings(_Frozen):
+    """Facts about the target that its checkpoint lacks or states wrongly; not needed for checkpoints of mimia."""
+
+    target_space: Literal["normalised", "patch-normalised"] | None = Field(
+        None, description="what the decoder predicts: normalised pixels, or pixels normalised patch by patch"
+    )
+    image_size: PositiveInt | None = Field(
+        None, description="side in pixels of the training images, for a Swin, which takes images of any size"
+    )
+    mask_ratio: float | None = Field(None, gt=0, lt=1, description="proportion of patches masked in training")
+    cell_size: PositiveInt | None = Field(
+        None, description="side in pixels of the cells that were masked as a whole (SimMIM)"
+    )
+    mean: tuple[float, ...] | None = Field(None, description="mean of each channel of raw pixels in [0, 1]")
+    std: tuple[PositiveFloat, ...] | None = Field(None, description="standard deviation of each channel")
+    heads: PositiveInt | None = Field(None, description="attention heads of the encoder")
+    decoder_heads: PositiveInt | None = Field(None, description="attention heads of the decoder")
+    tokenizer: str | None = Field(
+        None, description="tokenizer of a BEiT: a directory, or a name on the hub such as facebook/flava-image-codebook"
+    )
+
+
+class SplitSettings(_Frozen):
+    """How many images have each role; what is not set is derived from the number of images."""
+
+    n_members: PositiveInt | None = Field(
+        None, description="number of members: of images that a target trained here learns from"
+    )
+    n_nonmembers: PositiveInt | None = Field(None, description="number of non-members that are evaluated")
+    shadow_size: PositiveInt | None = Field(
+        None, description="training images of each shadow model; default: as many as the target's"
+    )
+    n_holdout: PositiveInt | None = Field(
+        None, description="held-out non-members that set thresholds and p-values; no model is trained on them"
+    )
+    n_decoder: PositiveInt | None = Field(
+        None, description="images that decoders are fitted on, where one is fitted; no encoder is trained on them"
+    )
+    n_population: PositiveInt | None = Field(
+        None, description="non-members that attacks such as RMIA compare with; no model is trained on them"
+    )
+    n_validation: PositiveInt | None = Field(
+        None, description="images whose loss stops a training early (recipe.patience); no model is trained on them"
+    )
+    n_probe: PositiveInt | None = Field(
+        None, description="images that measure the target's utility: linear probe, reconstruction error; default: none"
+    )
+    seed: Seed = Field(0, description="seed of the split")
+
+
+class CanarySettings(_Frozen):
+    """Images that `mimia pretrain` adds to the training images, each with probability 1/2, to bound ε from below."""
+
+    count: NonNegativeInt = Field(0, description="number of canaries, made of further images of the source")
+    kind: CanaryKind = Field(
+        "image",
+        description="how they are made: 'image' (unchanged), 'noise' (averaged with uniform noise), or 'patches' "
+        "(patches in random order)",
+    )
+
+
+class ShadowSettings(_Frozen):
+    """The shadow models that the auditor trains."""
+
+    count: PositiveInt = Field(2, description="number of shadow models, in pairs trained on complementary halves")
+    online: NonNegativeInt = Field(
+        0, description="number of further models trained on halves of the evaluated images, for the online attacks"
+    )
+    size: SizeName | None = Field(None, description="size of the models; default: the target's")
+    mask_ratio: float | None = Field(
+        None, gt=0, lt=1, description="proportion of patches masked in their training; default: the target's"
+    )
+    epochs: PositiveInt | None = Field(None, description="epochs of their training; default: the target's")
+    augmentation: Augmentation | None = Field(
+        None, description="'none', 'flip' or 'crop' in their training; default: the target's"
+    )
+
+    def imitating(self, recipe: Recipe) -> Recipe:
+        """Return the recipe of the shadow models: the target's, with what is set here changed."""
+        changes = self.model_dump(include={"size", "mask_ratio", "epochs", "augmentation"}, exclude_none=True)
+        if "epochs" in changes:
+            changes["stop_epoch"] = None
+        return recipe.model_copy(update=changes)
+
+
+class DecoderSettings(_Frozen):
+    """Which decoder reconstructs; decoders are fitted to all encoders with the same images, order and seeds."""
+
+    source: DecoderSource | None = Field(
+        None,
+        description="'own' (D1: the target's), 'fitted' (D3: fitted here to the frozen encoder), 'shadow' (D2: a "
+        "shadow model's), 'aligned' (D2: a shadow model's after a linear map of latents); default: own, else fitted",
+    )
+    epochs: PositiveInt = Field(10, description="epochs of fitting a decoder")
+    batch_size: PositiveInt = Field(100, description="images per step")
+    base_learning_rate: float = Field(4e-3, gt=0, description="learning rate for a batch of 256")
+
+
+class SignalSettings(_Frozen):
+    """How models are queried about each image."""
+
+    draws: PositiveInt = Field(16, description="masks per image")
+    seed: Seed = Field(0, description="seed of the masks, which are the same for target and shadow models")
+    batch_size: PositiveInt = Field(512, description="masked images in one forward pass")
+    distance: Distance = Field(
+        "training",
+        description="distance between image and reconstruction: 'training' (the training loss), 'mse', 'mae', "
+        "'patch-normalised' (squared error over the patch's variance) or 'ssim' (1 − SSIM)",
+    )
+    patches: Patches = Field(
+        "masked", description="patches that the distance is averaged over: 'masked', 'visible' or 'all'"
+    )
+
+
+class AttackSettings(_Frozen):
+    """Which attacks are run, and with what hyper-parameters."""
+
+    names: tuple[str, ...] | None = Field(
+        None,
+        description="attacks to run, of those that `mimia attacks` lists, or 'all' for each that can run; default: "
+        "threshold, calibrated, and the ensemble of the access level",
+    )
+    options: dict[str, dict[str, JsonScalar | list[JsonScalar]]] = Field(
+        default_factory=dict,
+        description="hyper-parameters by attack, as a table each: [attacks.options.rmia] with the line gamma = 2",
+    )
+
+
+class EvaluationSettings(_Frozen):
+    """How scores are evaluated."""
+
+    fewest_false_positives: PositiveInt = Field(
+        10, description="least number of false positives at which a TPR is reported; below it, the TPR is left out"
+    )
+    false_discovery_rate: float = Field(
+        0.1, gt=0, lt=1, description="bound on the false discovery rate of the list of members"
+    )
+    seed: Seed = Field(0, description="seed of cross-validation, controls and the choice of pictures")
+
+
+class Settings(BaseSettings):
+    """All settings of one audit."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    target: str | None = Field(
+        None,
+        description="checkpoint of the model: a directory, a file, or a name on the hub; default: one is trained here",
+    )
+    embeddings: str | None = Field(
+        None,
+        description="the model as a function from images to vectors, instead of target: package.module:function, or "
+        "the URL of an HTTP endpoint",
+    )
+    store: str = Field(
+        default_factory=lambda: str(user_cache_path("mimia")),
+        description="where models and signals are cached: a directory or an fsspec URL",
+    )
+    out: Path | None = Field(None, description="directory of the report; default: one under mimia-runs")
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    data: DataSettings = DataSettings()
+    split: SplitSettings = SplitSettings()
+    canaries: CanarySettings = CanarySettings()
+    recipe: Recipe
+    shadows: ShadowSettings = ShadowSettings()
+    decoder: DecoderSettings = DecoderSettings()
+    signals: SignalSettings = SignalSettings()
+    attacks: AttackSettings = AttackSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    compute: ComputeSettings = ComputeSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Choose the recipe that suits the data, if none is named."""
+        try:
+            data = DataSettings.model_validate(values.get("data", {}))
+        except ValidationError:
+            return values  # the field's own validation reports the mistake
+        sources = {data.members, data.nonmembers, data.reference, data.source} - {None}
+        recipe = values.get("recipe", {})
+        if isinstance(recipe, dict) and "preset" not in recipe:
+            preset = "mae-nano" if sources == {"digits"} else "mae-micro"
+            values = values | {"recipe": recipe | {"preset": preset}}
+        return values
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources that are read: the values given, then the TOML file; no environment variables."""
+        return (init_settings, TomlConfigSettingsSource(settings_cls))
+
+
+def read_settings(file: Path | None, values: Mapping[str, Any]) -> Settings:
+    """Return the settings of a TOML file, overridden by values.
+
+    Args:
+        file: TOML file, or None for the defaults.
+        values: Nested values that override the file's.
+
+    Raises:
+        MimiaError: The file cannot be read, or a key or value is wrong.
+
+    >>> read_settings(None, {"recipe": {"epochs": 5}}).recipe.preset
+    'mae-nano'
+    """
+    if file is not None and not file.is_file():
+        raise MimiaError(f"There is no settings file {file}: `mimia init` writes one.")
+
+    class FromFile(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    try:
+        return Settings(**FromFile(**values).model_dump())  # of a class that compares and pickles
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise MimiaError(f"{file} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        raise MimiaError(explain(error)) from error

@@ -1,0 +1,50 @@
+"""Settings as a TOML file with a comment on every key."""
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import tomlkit
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from tomlkit.container import Container
+from tomlkit.items import Table
+
+from mimia.config.settings import Settings
+
+
+def to_toml(settings: Settings) -> str:
+    """Return settings as TOML that `read_settings` reads back; keys without a value are commented out.
+
+    >>> from mimia.config.settings import read_settings
+    >>> print(to_toml(read_settings(None, {"target": "model.pth"})).splitlines()[1])
+    target = "model.pth"
+    """
+    document = tomlkit.document()
+    values = settings.model_dump(mode="json", exclude_none=True)
+    tables = {name: field for name, field in Settings.model_fields.items() if _is_table(field)}
+    _add(document, {name: field for name, field in Settings.model_fields.items() if name not in tables}, values)
+    for name, field in tables.items():
+        model = field.annotation
+        assert isinstance(model, type)
+        assert issubclass(model, BaseModel)
+        table = tomlkit.table()
+        table.comment((model.__doc__ or "").splitlines()[0])
+        _add(table, model.model_fields, values[name])
+        document.add(tomlkit.nl())
+        document.add(name, table)
+    return tomlkit.dumps(document)
+
+
+def _is_table(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _add(target: Container | Table, fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> None:
+    for name, field in fields.items():
+        for line in textwrap.wrap(field.description or "", 100, break_on_hyphens=False):
+            target.add(tomlkit.comment(line))
+        if name in values and values[name] != {}:  # an empty inline table could not be extended below it
+            target.add(name, values[name])
+        else:
+            target.add(tomlkit.comment(f"{name} ="))

@@ -1,0 +1,74 @@
+"""An opened data set of Hugging Face's `datasets`."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from mimia.data.sources.base import SourceImage
+from mimia.data.sources.files import name_and_image
+from mimia.data.sources.in_memory import InMemorySource
+from mimia.runtime.errors import MimiaError
+
+
+class HuggingFaceDataset(InMemorySource):
+    """A `datasets.Dataset` with a column of images; the label is its first column of class labels.
+
+    Raises:
+        MimiaError: It has no column of images, or is several data sets.
+    """
+
+    def __init__(self, value: Any, name: str = "the data set") -> None:
+        import datasets
+
+        self.name = name
+        if isinstance(value, datasets.DatasetDict):
+            raise MimiaError(f"A DatasetDict has several data sets: pass one of them ({', '.join(value)}).")
+        image = _first_column(value, datasets.Image)
+        if image is None:
+            raise MimiaError(f"{name} has no column of images, but only: {', '.join(value.column_names)}.")
+        label = _first_column(value, datasets.ClassLabel)
+        self._columns = [image] if label is None else [image, label]
+        undecoded = value.with_format(None).select_columns(self._columns)
+        self._data = undecoded.cast_column(image, datasets.Image(decode=False))
+
+    @staticmethod
+    def recognise(value: object) -> bool:
+        datasets = sys.modules.get("datasets")
+        return datasets is not None and isinstance(value, datasets.Dataset | datasets.DatasetDict)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        archives: dict[str, Any] = {}
+        for row, example in enumerate(self._data):
+            value, *label = (example[column] for column in self._columns)
+            name, image = name_and_image(value, f"{self.name} row {row}")
+            if isinstance(image, Path) and "::" in name:
+                image = _read_from_archive(name, archives)
+            yield SourceImage(name, image, *map(str, label))
+
+
+def _first_column(data: Any, kind: type) -> str | None:
+    return next((name for name, feature in data.features.items() if isinstance(feature, kind)), None)
+
+
+def _read_from_archive(name: str, archives: dict[str, Any]) -> bytes:
+    """Read a file such as ``zip://cat.png::/data/photos.zip``, which `datasets` leaves in its archive.
+
+    Args:
+        name: What `datasets` calls it.
+        archives: Those that are open already, by their paths.
+    """
+    place, archive = name.split("::", 1)
+    protocol, inside = place.split("://", 1)
+    try:
+        if archive not in archives:
+            archives[archive] = fsspec.filesystem(protocol, fo=archive)
+        return bytes(archives[archive].cat_file(inside))
+    # A damaged archive is met with many types of exception; what cannot be read is left out as no image.
+    except Exception:
+        return b""

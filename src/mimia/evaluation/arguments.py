@@ -1,0 +1,59 @@
+"""Checks of the plain arrays that users pass."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.errors import MimiaError
+
+
+def finite(scores: ArrayLike) -> Floats:
+    """Return scores as an array of double precision, (images,).
+
+    Raises:
+        MimiaError: They are not one-dimensional, none, or not all finite.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    if values.ndim != 1 or not len(values):
+        raise MimiaError(f"Scores must be one number for each image, and have the shape {values.shape}.")
+    if not np.isfinite(values).all():
+        raise MimiaError("A score is infinite or no number: leave out the image that it belongs to.")
+    return values
+
+
+def labelled(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Bools]:
+    """Return scores and labels as arrays, (images,) each.
+
+    Raises:
+        MimiaError: Lengths differ, a score is not finite, a label is not 0 or 1, or a side has no image.
+    """
+    values, labels = finite(scores), np.asarray(is_member)
+    if labels.shape != values.shape:
+        raise MimiaError(
+            f"Each score needs one label, and there are {len(values):,} scores and {labels.size:,} labels."
+        )
+    if not np.isin(labels, [0, 1]).all():
+        raise MimiaError("Labels must be True for members and False for non-members (or 1 and 0).")
+    truth = labels.astype(bool)
+    if truth.all() or not truth.any():
+        missing = "non-member" if truth.all() else "member"
+        raise MimiaError(f"There is no {missing} among the images: pass scores of both.")
+    return values, truth
+
+
+def sides(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the scores of members and of non-members; raise as `labelled` does."""
+    values, truth = labelled(scores, is_member)
+    return values[truth], values[~truth]
+
+
+def probability(**named: float) -> float:
+    """Return the one argument, a number from 0 on and below 1.
+
+    Raises:
+        MimiaError: It is not; the text has its name.
+    """
+    ((name, value),) = named.items()
+    if not 0 <= value < 1:
+        raise MimiaError(f"{name} must be at least 0 and below 1, and is {value}.")
+    return value

@@ -1,0 +1,64 @@
+"""Membership unknown: which of these images was the model pre-trained on, and was it on any of them?"""
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mimia.attacks.selection import deciding as deciding_attack
+from mimia.config.settings import Settings
+from mimia.data.drawing import split_for_inference
+from mimia.data.sources.base import SourceLike
+from mimia.evaluation.evaluate import evaluate
+from mimia.jobs.inputs import job_inputs
+from mimia.jobs.results import InferenceResult
+from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
+from mimia.pipeline.collect import collect_signals
+from mimia.pipeline.context import prepare
+from mimia.pipeline.outcome import Outcome
+from mimia.pipeline.score import score_images
+from mimia.report.inference import inference_report, inference_table
+from mimia.runtime.errors import MimiaError
+
+
+def infer(
+    target: object = None,
+    *,
+    candidates: SourceLike,
+    reference: SourceLike | None = None,
+    settings: Settings | Mapping[str, Any] | str | Path | None = None,
+) -> InferenceResult:
+    """Judge candidates by the last attack of the settings, or of the defaults if all are run.
+
+    Args:
+        target: As for `mimia.audit`.
+        candidates: Images whose membership is unknown, as a path, a name or in memory.
+        reference: Images from the same source that the target was not trained on.
+        settings: All else: settings, nested values, or a TOML file.
+
+    Raises:
+        MimiaError: The settings, the images or the checkpoint do not allow it.
+    """
+    inputs = job_inputs(settings, target=target, reference=reference)
+    if not (inputs.settings.target or inputs.settings.embeddings) or inputs.settings.data.reference is None:
+        raise MimiaError(
+            "An inference needs a target (--target or --embeddings) and images like the candidates that the target was "
+            "not trained on (--reference)."
+        )
+    sources = {"candidates": candidates, **inputs.resolve({"reference": inputs.settings.data.reference})}
+    context = prepare(inputs.settings, sources, inputs.target)
+    split = split_for_inference(context.images, context.loaded.rows, inputs.settings.split, context.requirements)
+    split, near_duplicates = handle_near_duplicates(context, split)
+    refuse_too_few(split)
+    signals = collect_signals(context, split)
+    scores = score_images(context, signals)
+    name = deciding_attack(inputs.settings.attacks.names, context.target.access, context.attacks)
+    deciding = next(each for each in scores if each.attack == name)
+    evaluation = evaluate(
+        name, deciding.values, split.evaluated.candidates.mask, inputs.settings.evaluation, deciding.threshold
+    )
+    validity = check_validity(context, split, signals, deciding, near_duplicates)
+    outcome = Outcome(context, split, signals, scores, (evaluation,), deciding, validity, near_duplicates)
+    named = str(candidates) if isinstance(candidates, str | Path) else "(images in memory)"
+    report = inference_report(outcome, f"infer --candidates {shlex.quote(named)}")
+    return InferenceResult(report, inference_table(outcome, report))

@@ -1,0 +1,231 @@
+"""What pre-training and attacks need of a masked-image model, whatever its family."""
+
+from abc import abstractmethod
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, model_validator
+from torch import Tensor, nn
+
+from mimia.models import masking
+from mimia.models.masking import MaskKind
+from mimia.models.patches import patch_statistics, patchify, unpatchify
+from mimia.runtime.arrays import Bools, Ids
+
+TargetSpace = Literal["normalised", "patch-normalised", "tokens", "latents"]
+"""What a model predicts: data-set-normalised pixels, pixels normalised patch by patch, discrete visual tokens, or what
+its own encoder makes of the patches of the whole image."""
+
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class ModelSpec(BaseModel):
+    """Images that a model takes, how they are masked, and the space in which it predicts them.
+
+    Attributes:
+        image_size: Height and width in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        patch_size: Height and width of a patch in pixels.
+        masking: How patches are chosen in pre-training.
+        mask_ratio: Proportion of the patches that is masked in pre-training.
+        cell: Patches along one side of a cell, which is masked as a whole (masking by cells only).
+        target_space: Space of the predictions and so of the distances.
+        mean: Mean of each channel, raw pixels in [0, 1].
+        std: Standard deviation of each channel, raw pixels in [0, 1].
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image_size: int
+    channels: Literal[1, 3]
+    patch_size: int
+    masking: MaskKind = "random"
+    mask_ratio: float
+    cell: int = 1
+    target_space: TargetSpace
+    mean: tuple[float, ...] = _IMAGENET_MEAN
+    std: tuple[float, ...] = _IMAGENET_STD
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelSpec":
+        if self.image_size % self.patch_size:
+            raise ValueError(
+                f"patches of {self.patch_size} px do not tile images of {self.image_size} px: "
+                f"choose a patch size that divides {self.image_size}"
+            )
+        if self.grid % self.cell:
+            raise ValueError(
+                f"cells of {self.cell * self.patch_size} px do not tile images of {self.image_size} px: "
+                "choose cells that do"
+            )
+        if not 0 < self.visible < self.tokens:
+            raise ValueError(
+                f"a mask ratio of {self.mask_ratio} on {self.tokens} patches leaves none visible or none "
+                "masked: choose another ratio or smaller patches"
+            )
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"mean and std need one value for each of {self.channels} channels")
+        return self
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def tokens(self) -> int:
+        """Patches of an image, L."""
+        return self.grid**2
+
+    @property
+    def visible(self) -> int:
+        """Patches that stay visible in pre-training (under blockwise masks, at least so many)."""
+        match self.masking:
+            case "random":
+                return masking.visible_count(self.tokens, self.mask_ratio)
+            case "cell":
+                return masking.visible_cells((self.grid // self.cell) ** 2, self.mask_ratio) * self.cell**2
+            case "blockwise":
+                return self.tokens - round(self.tokens * self.mask_ratio)
+
+    def scoring_masks(self, ids: Ids, draws: int, seed: int) -> Bools:
+        """Masks of images, a pure function of (seed, image id, draw): (B, K, L)."""
+        match self.masking:
+            case "random":
+                return masking.random_masks(ids, draws, self.tokens, self.mask_ratio, seed)
+            case "cell":
+                return masking.cell_masks(ids, draws, self.grid, self.cell, self.mask_ratio, seed)
+            case "blockwise":
+                return masking.blockwise_masks(ids, draws, self.grid, self.mask_ratio, seed)
+
+    def complementary_masks(self, ids: Ids, draws: int, seed: int) -> Bools:
+        """Masks in groups that show each patch at most once, a pure function as `scoring_masks`: (B, K, L).
+
+        Rectangles cannot be spread so: under blockwise masking these are ordinary masks.
+        """
+        match self.masking:
+            case "random":
+                return masking.complementary_masks(ids, draws, self.tokens, self.visible, seed)
+            case "cell":
+                cells = (self.grid // self.cell) ** 2
+                masks = masking.complementary_masks(ids, draws, cells, self.visible // self.cell**2, seed)
+                return masking.spread_cells(masks, self.grid, self.cell)
+            case "blockwise":
+                return self.scoring_masks(ids, draws, seed)
+
+    def training_masks(self, batch: int, generator: torch.Generator) -> Tensor:
+        """One mask for each image of a batch, from the generator and on its device: (B, 1, L)."""
+        match self.masking:
+            case "random":
+                return masking.draw_random_masks(batch, self.tokens, self.mask_ratio, generator)
+            case "cell":
+                return masking.draw_cell_masks(batch, self.grid, self.cell, self.mask_ratio, generator)
+            case "blockwise":
+                return masking.draw_blockwise_masks(batch, self.grid, self.mask_ratio, generator)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Bring raw pixels, uint8 or float in [0, 1], (B, C, H, W), to data-set-normalised pixels."""
+        pixels = images.float() / 255 if images.dtype == torch.uint8 else images
+        mean = torch.tensor(self.mean, device=images.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=images.device).view(-1, 1, 1)
+        return (pixels - mean) / std
+
+    def denormalise(self, pixels: Tensor) -> Tensor:
+        """Bring data-set-normalised pixels, (B, C, H, W), to raw pixels, where [0, 1] is what can be shown."""
+        mean = torch.tensor(self.mean, device=pixels.device).view(-1, 1, 1)
+        std = torch.tensor(self.std, device=pixels.device).view(-1, 1, 1)
+        return pixels * std + mean
+
+
+class Architecture(BaseModel):
+    """Sizes of a model; the class, and so the family, follow from the field ``family``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+
+
+class MaskedImageModel(nn.Module):
+    """A masked-image model of any family, as pre-training and attacks use it.
+
+    Images are raw pixels, (B, C, H, W), uint8 or float in [0, 1]; masks are booleans, (B, K, L), True where
+    masked.
+
+    Attributes:
+        spec: What the model takes and predicts.
+        architecture: Its sizes; the class follows from them.
+    """
+
+    spec: ModelSpec
+    architecture: Architecture
+
+    def __repr__(self) -> str:
+        weights = sum(value.numel() for value in self.parameters())
+        spec = self.spec
+        return (
+            f"<{self.architecture.family} with {weights:,} parameters for images of {spec.channels}×{spec.image_size}×"
+            f"{spec.image_size} in patches of {spec.patch_size}>"
+        )
+
+    @property
+    @abstractmethod
+    def has_decoder(self) -> bool:
+        """Whether it can reconstruct, or is an encoder alone."""
+
+    @abstractmethod
+    def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the visible patches: (B, K, visible, D), in the order of the patches.
+
+        Every mask must leave the same number of patches visible.
+        """
+
+    @abstractmethod
+    def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Predict all patches in the model's target space: (B, K, L, p*p*C), values in the order (p, q, c)."""
+
+    @abstractmethod
+    def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Return the family's training loss of each predicted patch: (B, K, L).
+
+        Args:
+            predictions: In the model's target space, (B, K, L, p*p*C).
+            images: Raw pixels.
+        """
+
+    def errors(self, predictions: Tensor, images: Tensor, masks: Tensor) -> Tensor:
+        """Return the family's training loss of predictions, over the masked patches of each image: (B, K).
+
+        Args:
+            predictions: In the model's target space, (B, K, L, p*p*C).
+            images: Raw pixels.
+            masks: (B, K, L).
+        """
+        return (self.patch_errors(predictions, images) * masks).sum(dim=-1) / masks.sum(dim=-1)
+
+    def distances(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Return the family's training loss of each image under each mask, over its masked patches: (B, K)."""
+        return self.errors(self.reconstruct(images, masks), images, masks)
+
+    def loss(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Training loss: the mean of the distances; a scalar."""
+        return self.distances(images, masks).mean()
+
+    def in_pixels(self, predictions: Tensor, images: Tensor) -> Tensor:
+        """Bring predictions of pixels to data-set-normalised ones: (B, K, L, p*p*C).
+
+        Args:
+            predictions: In the model's target space, which is one of pixels, (B, K, L, p*p*C).
+            images: Raw pixels.
+        """
+        if self.spec.target_space != "patch-normalised":
+            return predictions
+        # A prediction has no mean and variance of its own: it gets the true ones of its patch.
+        mean, spread = patch_statistics(patchify(self.spec.normalise(images), self.spec.patch_size))
+        return predictions * spread.unsqueeze(1) + mean.unsqueeze(1)
+
+    def pictures(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Reconstruct whole images as raw pixels, where [0, 1] is what can be shown: (B, K, C, H, W)."""
+        spec = self.spec
+        patches = self.in_pixels(self.reconstruct(images, masks), images)
+        pixels = unpatchify(patches.flatten(0, 1), spec.patch_size, spec.channels)
+        return spec.denormalise(pixels).view(*masks.shape[:2], *pixels.shape[1:])

@@ -1,0 +1,178 @@
+"""One way to load a model, whoever trained it: safely, strictly, and mapped into memory."""
+
+import hashlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from mimia.config.settings import CheckpointSettings
+from mimia.models.base import MaskedImageModel
+from mimia.models.checkpoints import native
+from mimia.models.checkpoints.hub import fetch, is_hub_name
+from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout, FileLayout
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
+from mimia.models.checkpoints.safe import read_contents
+from mimia.models.checkpoints.strict import fill
+from mimia.models.checkpoints.transformers_directory import Directory, read_json, silence
+from mimia.models.registry import build
+from mimia.runtime.errors import MimiaError
+
+ModelSource: TypeAlias = str | Path | MaskedImageModel | Any
+"""A directory, a file, a name on the hub, a model of mimia, or a masked-image model of transformers."""
+
+_OF_TRANSFORMERS = r"(\w+\.)?embeddings\.(patch_embeddings|position_embeddings)"
+
+
+@dataclass(frozen=True)
+class LoadedCheckpoint:
+    """A model, and where it comes from.
+
+    Attributes:
+        model: In evaluation mode, on the CPU.
+        layout: What the checkpoint is, in words for a person.
+        id: Name of the model by its weights: SHA-256 of the file, or of all files one after the other.
+        assumed: What the checkpoint does not say and was taken for granted, one sentence each.
+        own: The directory, if it is one of mimia's own.
+    """
+
+    model: MaskedImageModel
+    layout: str
+    id: str
+    assumed: tuple[str, ...] = ()
+    own: Path | None = None
+
+    @property
+    def access(self) -> Literal["decoder", "encoder"]:
+        """How much of the model there is."""
+        return "decoder" if self.model.has_decoder else "encoder"
+
+
+def load_model(target: ModelSource, settings: CheckpointSettings | None = None) -> MaskedImageModel:
+    """Return a model of mimia as it is, and any other as `load_checkpoint` loads it.
+
+    Raises:
+        MimiaError: As for `load_checkpoint`.
+    """
+    return target if isinstance(target, MaskedImageModel) else load_checkpoint(target, settings).model
+
+
+def load_checkpoint(target: ModelSource, settings: CheckpointSettings | None = None) -> LoadedCheckpoint:
+    """Load a checkpoint of mimia, transformers, the official MAE or SimMIM, timm or mmpretrain, or copy a model.
+
+    Args:
+        target: A directory, a file, a name on the hub, a model of mimia, or a masked-image model of transformers.
+        settings: What the checkpoint does not say of itself; mimia's own say all.
+
+    Raises:
+        MimiaError: It cannot be found, is damaged, holds more than data, or is no masked-image model that is known.
+    """
+    settings = settings or CheckpointSettings()
+    if not isinstance(target, str | Path):
+        return _load_object(target, settings)
+    path = Path(target).expanduser()
+    if path.is_dir():
+        return _load_directory(path, settings)
+    if path.is_file():
+        return _filled(_read_file(path, settings), [path], path)
+    if is_hub_name(path.as_posix()):
+        return _load_directory(fetch(path.as_posix()), settings)
+    raise MimiaError(
+        f"There is no checkpoint at {target}: pass a directory of mimia or transformers, a .pth or .safetensors file, "
+        "or a name on the hub, such as facebook/vit-mae-base."
+    )
+
+
+def _load_object(target: Any, settings: CheckpointSettings) -> LoadedCheckpoint:
+    """Save a model in memory and load what was saved, so that it is checked as any checkpoint."""
+    # On Windows, files that are mapped into memory cannot be deleted.
+    with TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        directory = Path(temporary) / type(target).__name__
+        if isinstance(target, MaskedImageModel):
+            native.save(directory, target)
+        elif _is_of_transformers(target):
+            with silence():
+                target.save_pretrained(directory)
+        else:
+            raise MimiaError(
+                f"A {type(target).__name__} is no masked-image model: pass a path, a name on the hub, a mimia model, "
+                "or a model of transformers, such as a ViTMAEForPreTraining."
+            )
+        return replace(_load_directory(directory, settings), own=None)
+
+
+def _is_of_transformers(target: Any) -> bool:
+    """Return whether it is a model of transformers, without importing transformers."""
+    return "transformers" in sys.modules and isinstance(target, sys.modules["transformers"].PreTrainedModel)
+
+
+def _load_directory(path: Path, settings: CheckpointSettings) -> LoadedCheckpoint:
+    if not (path / native.CONFIG).is_file():
+        raise MimiaError(
+            f"{path} is no checkpoint: it has no {native.CONFIG}. Pass a directory that `mimia pretrain` or "
+            "transformers wrote, or the file of the weights itself."
+        )
+    config = read_json(path / native.CONFIG)
+    if config.get("format") == "mimia":
+        unused = ("it says all of itself: the settings of [checkpoint] are not used",)
+        assumed = () if settings == CheckpointSettings() else unused
+        model = native.load(path)
+        return LoadedCheckpoint(model, "mimia's own", native.model_id(path), assumed, own=path)
+    directory = Directory(path, config)
+    for layout in LAYOUTS.values():
+        if isinstance(layout, DirectoryLayout) and layout.recognise(config):
+            files = directory.files()
+            return _filled(layout.read(directory, settings), files, path)
+    if "model_type" in config:
+        raise MimiaError(
+            f"{path} holds a {directory.architecture or config['model_type']}, which is no masked-image model that is "
+            "known: supervised models have no mask token and no decoder; pass a ViTMAEForPreTraining, or one of a "
+            "class …ForMaskedImageModeling."
+        )
+    raise MimiaError(
+        f"{path / native.CONFIG} is of neither mimia nor transformers nor timm: pass the file of the weights itself."
+    )
+
+
+def _read_file(path: Path, settings: CheckpointSettings) -> ParsedCheckpoint:
+    contents = read_contents(path)
+    for layout in LAYOUTS.values():
+        if isinstance(layout, FileLayout) and layout.recognise(contents.state.keys()):
+            return layout.read(contents, settings)
+    if any(re.match(_OF_TRANSFORMERS, name) for name in contents.state):
+        raise MimiaError(f"{path} holds weights of transformers, which need their config.json: pass their directory.")
+    names = ", ".join(sorted(contents.state)[:3])
+    raise MimiaError(
+        f"{path} holds weights of no known layout (its first names are {names}): pass a checkpoint of the "
+        "official MAE or SimMIM, timm, mmpretrain, transformers or mimia."
+    )
+
+
+def _filled(parsed: ParsedCheckpoint, files: Sequence[Path], path: Path) -> LoadedCheckpoint:
+    state, assumed = _as_float32(parsed.state)
+    model = build(parsed.spec, parsed.architecture)
+    fill(model, state, f"{path} ({parsed.layout})", "the rest of it")
+    return LoadedCheckpoint(model, parsed.layout, _id_of([*files, *parsed.also]), parsed.assumed + assumed)
+
+
+def _id_of(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as content:
+            hashlib.file_digest(content, lambda: digest)
+    return digest.hexdigest()
+
+
+def _as_float32(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Bring weights to float32, in which everything is computed; what is float32 is not copied."""
+    others = {value.dtype for value in state.values() if value.is_floating_point()} - {torch.float32}
+    notes = tuple(f"weights are stored as {dtype} and computed with as torch.float32" for dtype in others)
+    return {
+        name: value.detach().float() if value.is_floating_point() else value for name, value in state.items()
+    }, notes

@@ -1,0 +1,107 @@
+"""Directories of transformers' classes for masked-image modeling other than MAE: ``…ForMaskedImageModeling``."""
+
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from mimia.config.settings import CheckpointSettings
+from mimia.models.base import ModelSpec
+from mimia.models.beit import BEiTArchitecture
+from mimia.models.checkpoints.codebook import read_codebook
+from mimia.models.checkpoints.layout import DirectoryLayout
+from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.transformers_directory import Directory, class_name, load_weights
+from mimia.models.huggingface import HuggingFaceArchitecture, ModelType, configuration
+from mimia.models.tokenizer import TokenizerArchitecture
+from mimia.runtime.errors import MimiaError
+
+_BEIT_MASKED = 75 / 196  # of the official BEiT (arXiv 2106.08254)
+
+
+def recognise(config: Mapping[str, Any]) -> bool:
+    """Return whether a directory holds a masked-image model of a class that lives in transformers alone."""
+    name = class_name(config)
+    return name.endswith("ForMaskedImageModeling") and config.get("model_type") in (*get_args(ModelType), "beit")
+
+
+def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
+    """Read a directory of a class that lives in transformers alone.
+
+    Raises:
+        MimiaError: Its weights are not those that its configuration asks for, or that
+            contradicts itself.
+    """
+    facts = CheckpointFacts(directory.path, {}, directory.said(), given)
+    return _read_beit(directory, facts) if directory.config["model_type"] == "beit" else _read_wrapped(directory, facts)
+
+
+def _read_wrapped(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint:
+    kind, config = _class_and_config(directory)
+    patch = directory.square("patch_size", config.patch_size)
+    stride = patch * 2 ** (len(getattr(config, "depths", [0])) - 1)  # side of a last token in pixels
+    if config.encoder_stride != stride:
+        raise MimiaError(
+            f"{directory.path} has encoder_stride = {config.encoder_stride}, but its last tokens have a side of "
+            f"{stride} pixels: correct its config.json."
+        )
+    spec = _spec(directory, facts, config, facts.simmim_masks(patch))
+    architecture = HuggingFaceArchitecture(
+        model_type=directory.config["model_type"], config=directory.settings(*configuration(spec, {}))
+    )
+    state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
+    return ParsedCheckpoint(f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed))
+
+
+def _read_beit(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint:
+    """Read a BEiT, with its decoder only if there is the tokenizer too, which is a model of its own."""
+    kind, config = _class_and_config(directory)
+    reason = "proportion of masked patches is the official BEiT's 75 of 196, which the file does not say"
+    ratio = facts.or_else("mask_ratio", _BEIT_MASKED, reason)
+    masks = {"masking": "blockwise", "mask_ratio": ratio, "target_space": "tokens"}
+    spec = _spec(directory, facts, config, masks)
+    state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
+    tokenizer = TokenizerArchitecture(kind="dalle", vocabulary=config.vocab_size)
+    codebook = None if facts.stated("tokenizer") is None else read_codebook(facts.stated("tokenizer"))
+    if codebook is None:
+        state = {name: value for name, value in state.items() if name.startswith("model.beit.")}
+        facts.assumed.append(
+            "without its tokenizer (--set checkpoint.tokenizer=facebook/flava-image-codebook, or a directory) nobody "
+            "knows what a BEiT should predict: it is taken as an encoder alone"
+        )
+    else:
+        if codebook.architecture.vocabulary != config.vocab_size:
+            raise MimiaError(
+                f"{codebook.path} is no tokenizer of {config.vocab_size} tokens, as {directory.path} predicts: pass a "
+                "directory of FlavaImageCodebook with as many."
+            )
+        tokenizer = codebook.architecture
+        state |= {f"tokenizer.codebook.{name}": value for name, value in codebook.weights.items()}
+    architecture = BEiTArchitecture(
+        config=directory.settings(*configuration(spec, {}), "vocab_size", "use_mask_token"),
+        tokenizer=tokenizer,
+        decoder=codebook is not None,
+    )
+    also = codebook.files if codebook else ()
+    return ParsedCheckpoint(
+        f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed), also
+    )
+
+
+def _class_and_config(directory: Directory) -> tuple[Any, Any]:
+    import transformers
+
+    kind: Any = getattr(transformers, directory.architecture, None)
+    if kind is None:
+        raise MimiaError(f"{directory.path} holds a {directory.architecture}, which this transformers lacks.")
+    return kind, directory.parsed(kind.config_class)
+
+
+def _spec(directory: Directory, facts: CheckpointFacts, config: Any, masks: dict[str, Any]) -> ModelSpec:
+    return facts.spec(
+        config.num_channels,
+        image_size=directory.square("image_size", config.image_size),
+        patch_size=directory.square("patch_size", config.patch_size),
+        **masks,
+    )
+
+
+LAYOUT = DirectoryLayout(recognise, read)

@@ -1,0 +1,207 @@
+"""The audited model, behind one interface whatever form it has: a checkpoint, a function to vectors, or to be trained.
+
+A `Target` is what is known before the images are split; `ready` makes a `ReadyTarget` of it, which answers queries.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mimia.config.recipes import Recipe
+from mimia.config.settings import DecoderSource, Settings
+from mimia.data.imageset import ImageSet
+from mimia.data.splits import Split
+from mimia.models.base import ModelSpec
+from mimia.models.checkpoints import native
+from mimia.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from mimia.models.embedders import Embedder, open_embedder
+from mimia.models.registry import families_of, family_named
+from mimia.models.tokenizer import Tokenizer
+from mimia.pretraining.context import TrainingContext
+from mimia.pretraining.pool import given_tokenizer, pretrained, tokenizer_of
+from mimia.pretraining.specs import spec_for
+from mimia.pretraining.to_native import to_native
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
+from mimia.signals.arrays import AccessLevel
+from mimia.signals.distances import check_distance
+from mimia.signals.reconstruction_check import check_reconstruction
+
+_CHECKED = 128  # holdout images that a checkpoint has to reconstruct better than the mean colour does
+
+
+@dataclass(frozen=True)
+class ReadyTarget:
+    """A target that can be queried, and what its shadows imitate.
+
+    Attributes:
+        source: Checkpoint directory, or function from images to vectors.
+        recipe: How it was trained.
+        spec: Images, masking and target space.
+        id: Name by its weights; None for a function, which is named by its answers.
+        training_size: Number of its training images, where that is known.
+        tokenizer: Tokenizer of a BEiT.
+    """
+
+    source: Path | Embedder
+    recipe: Recipe
+    spec: ModelSpec
+    id: str | None = None
+    training_size: int | None = None
+    tokenizer: Tokenizer | None = None
+
+    @property
+    def checkpoints(self) -> dict[str, Path]:
+        """Return the target's checkpoint directory by its name in reports; nothing of a function."""
+        return {"target": self.source} if isinstance(self.source, Path) else {}
+
+
+class Target(ABC):
+    """The audited model.
+
+    Attributes:
+        decoder: Whose decoder reconstructs images.
+        recipe: How it was trained, as far as it is known, or is trained.
+        assumed: What a checkpoint does not say and was assumed, one sentence each.
+        image_size: Size of the images that it takes, if it takes one size.
+        channels: Number of channels that it takes, if it takes one number.
+    """
+
+    decoder: DecoderSource
+    recipe: Recipe
+    assumed: tuple[str, ...] = ()
+    image_size: int | None = None
+    channels: int | None = None
+
+    @property
+    def access(self) -> AccessLevel:
+        """Return the access level that the adversary has."""
+        return "decoder" if self.decoder == "own" else "encoder"
+
+    def check_images(self, images: ImageSet) -> None:
+        """Raise if the target does not take the images."""
+        size = images.pixels.shape[-1]
+        if self.image_size not in (None, size):
+            raise MimiaError(
+                f"The target takes images of {self.image_size}×{self.image_size} pixels, and these have {size}×{size}: "
+                f"pass --image-size {self.image_size} to scale them, if those of its training were scaled so too."
+            )
+
+    @abstractmethod
+    def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
+        """Return the target in a form that answers queries; train it first if it is to be trained here."""
+
+
+@dataclass
+class TrainedTarget(Target):
+    """A model that is trained here, on the members of the split."""
+
+    recipe: Recipe
+    decoder: DecoderSource
+
+    def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
+        """Train the target on the members, unless the store has it."""
+        recipe, members = self.recipe, images.take(split.evaluated.members.rows)
+        spec = spec_for(members, recipe)
+        check_distance(spec, settings.signals.distance)
+        tokenizer, validation = given_tokenizer(settings, spec), images.take(split.auxiliary.validation)
+        context = TrainingContext(settings.compute, store, tokenizer, validation, "target")
+        checkpoint = pretrained(members, spec, recipe, recipe.seed, context)
+        return _ready(checkpoint, recipe, spec)
+
+
+@dataclass
+class CheckpointTarget(Target):
+    """A checkpoint, whoever trained it."""
+
+    loaded: LoadedCheckpoint
+    recipe: Recipe
+    decoder: DecoderSource
+    assumed: tuple[str, ...] = ()
+    image_size: int | None = field(init=False)
+    channels: int | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.image_size, self.channels = self.loaded.model.spec.image_size, self.loaded.model.spec.channels
+
+    def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
+        """Bring the checkpoint to mimia's own format.
+
+        Raises:
+            MimiaError: It is other people's, and reconstructs images worse than their mean colour does.
+        """
+        checkpoint = to_native(self.loaded, store)
+        if self.decoder == "own" and native.load_training(checkpoint) is None:
+            ordinary = images.take(split.evaluated.holdout.rows[:_CHECKED])
+            check_reconstruction(native.load(checkpoint), ordinary, settings.compute)
+        return _ready(checkpoint, self.recipe, native.load_config(checkpoint).spec, self.loaded.id)
+
+
+@dataclass
+class FunctionTarget(Target):
+    """A function from images to vectors, in this process or behind an endpoint."""
+
+    embedder: Embedder
+    recipe: Recipe
+    decoder: DecoderSource = "own"
+
+    @property
+    def access(self) -> AccessLevel:
+        """Return the access level that the adversary has."""
+        return "embeddings"
+
+    def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
+        """Return the function with the spec that the recipe makes of the shadows' images."""
+        return ReadyTarget(self.embedder, self.recipe, spec_for(images.take(split.shadow_pool.rows), self.recipe))
+
+
+def open_target(settings: Settings, given: object = None) -> Target:
+    """Return the target: what is given, what the settings name, or one that is to be trained.
+
+    Args:
+        settings: Settings of the run; they name also what is given.
+        given: A model or function in memory.
+
+    Raises:
+        MimiaError: The checkpoint or function is not there, has no decoder where its own is asked for, has nothing that
+            the distance could be measured of, or is of another family than the recipe of its shadows.
+    """
+    if settings.embeddings is not None:
+        return FunctionTarget(open_embedder(given if callable(given) else settings.embeddings), settings.recipe)
+    if settings.target is None:
+        return TrainedTarget(settings.recipe, settings.decoder.source or "own")
+    loaded = load_checkpoint(given or settings.target, settings.checkpoint)
+    decoder = settings.decoder.source or ("own" if loaded.access == "decoder" else "fitted")
+    if decoder == "own" and loaded.access == "encoder":
+        raise MimiaError(
+            f"{settings.target} has no decoder of its own: leave out decoder.source (--decoder), and one is fitted."
+        )
+    training = native.load_training(loaded.own) if loaded.own is not None else None
+    if training is None:
+        _refuse_other_family(loaded, settings.recipe)
+    check_distance(loaded.model.spec, settings.signals.distance)
+    recipe = settings.recipe if training is None else training.recipe
+    return CheckpointTarget(loaded, recipe, decoder, loaded.assumed)
+
+
+def _ready(checkpoint: Path, recipe: Recipe, spec: ModelSpec, name: str | None = None) -> ReadyTarget:
+    training = native.load_training(checkpoint)
+    return ReadyTarget(
+        checkpoint,
+        recipe,
+        spec,
+        name or native.model_id(checkpoint),
+        None if training is None else training.images,
+        tokenizer_of(checkpoint),
+    )
+
+
+def _refuse_other_family(loaded: LoadedCheckpoint, recipe: Recipe) -> None:
+    """Raise if shadows would be trained by another method than the target: their distances do not compare."""
+    families = list(families_of(loaded.model.architecture.family))
+    if recipe.family not in families:
+        fitting = [preset for family in families for preset in family_named(family).presets]
+        raise MimiaError(
+            f"The target ({loaded.layout}) is of another family than the recipe {recipe.preset}, by which its "
+            f"shadows are to be trained: pass --recipe with one of {', '.join(fitting)}."
+        )

@@ -1,0 +1,50 @@
+"""Pre-training as a plain Python function."""
+
+from pathlib import Path
+
+from platformdirs import user_cache_path
+from pydantic import ValidationError
+
+from mimia.config.defences import Defence
+from mimia.config.recipes import Recipe
+from mimia.data.imageset import ImageSet
+from mimia.models.base import MaskedImageModel
+from mimia.models.checkpoints import native
+from mimia.pretraining.context import TrainingContext
+from mimia.pretraining.pool import pretrained
+from mimia.pretraining.specs import spec_for
+from mimia.runtime.compute import ComputeSettings
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
+
+
+def pretrain(
+    images: ImageSet,
+    recipe: str | Recipe = "mae-micro",
+    *,
+    defence: Defence | None = None,
+    validation: ImageSet | None = None,
+    seed: int | None = None,
+    store: str | Path | None = None,
+) -> MaskedImageModel:
+    """Pre-train a model on all of the images, or open it if the store has it.
+
+    Args:
+        images: Training images.
+        recipe: How the model is trained, or the name of a recipe.
+        defence: What protects the training images, beside defences of the recipe.
+        validation: Images that the model does not learn from, for a defence that needs some, such as early stopping.
+        seed: Seed of the model; default: the recipe's.
+        store: Directory or fsspec URL where models are kept; default: the user's cache.
+
+    Raises:
+        MimiaError: The recipe does not fit the images or the defence, or validation images are missing.
+    """
+    try:
+        recipe = recipe if isinstance(recipe, Recipe) else Recipe.model_validate({"preset": recipe})
+        recipe = recipe if defence is None else recipe.with_defence(defence)
+    except ValidationError as error:
+        raise MimiaError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
+    context = TrainingContext(ComputeSettings(), Store(store or user_cache_path("mimia")), validation=validation)
+    seed = recipe.seed if seed is None else seed
+    return native.load(pretrained(images, spec_for(images, recipe), recipe, seed, context))

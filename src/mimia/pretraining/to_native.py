@@ -1,0 +1,25 @@
+"""Other people's models as directories of mimia's own format, which is the only one that is read later."""
+
+from functools import partial
+from pathlib import Path
+
+from mimia.models.base import MaskedImageModel
+from mimia.models.checkpoints import native
+from mimia.models.checkpoints.loading import LoadedCheckpoint
+from mimia.runtime.store import Store
+
+
+def to_native(loaded: LoadedCheckpoint, store: Store) -> Path:
+    """Return the directory of a model in mimia's own format: its own, or a copy in the store."""
+    if loaded.own is not None:
+        return loaded.own
+    settings = {
+        "id": loaded.id,
+        "spec": loaded.model.spec.model_dump(mode="json"),
+        "architecture": loaded.model.architecture.model_dump(mode="json"),
+    }
+    return store.make("to_native", settings, partial(_save, loaded.model))
+
+
+def _save(model: MaskedImageModel, work: Path) -> None:
+    native.save(work, model)

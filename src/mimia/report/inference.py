@@ -1,0 +1,69 @@
+"""The report of an inference, and its table of scores."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mimia.evaluation.conformal import discoveries
+from mimia.evaluation.evaluate import image_p_values
+from mimia.pipeline.outcome import Outcome
+from mimia.report.builder import Shown, near_duplicate_pictures, record_run
+from mimia.report.schema import Candidate, InferenceReport
+from mimia.validity.verdict import Sides, judge
+
+_SHOWN = 12  # in the gallery
+
+
+def inference_report(outcome: Outcome, command: str) -> InferenceReport:
+    """Return the report of an inference, which ``mimia`` and this command repeat."""
+    context, evaluated, deciding = outcome.context, outcome.split.evaluated, outcome.deciding
+    rate = context.settings.evaluation.false_discovery_rate
+    candidates, holdout = evaluated.candidates, evaluated.holdout
+    p_values = image_p_values(deciding, holdout.mask)[candidates.mask]
+    listed = discoveries(p_values, rate)
+    scores = deciding.values[candidates.mask]
+    order = np.argsort(-scores, kind="stable")
+    shown = order[:_SHOWN]
+    verdict = judge(
+        outcome.evaluations,
+        outcome.validity,
+        Sides("candidates", "reference images", (len(candidates), len(holdout))),
+    )
+    if verdict.kind != "invalid":
+        count = f"{int(listed.sum()):,} of {len(candidates):,} candidates are listed as members."
+        verdict = replace(verdict, sentence=f"{verdict.sentence} {count}")
+    groups = {"candidates": candidates.mask, "non-members": holdout.mask}
+    return InferenceReport(
+        verdict=verdict,
+        evaluation=outcome.evaluations[0],
+        false_discovery_rate=rate,
+        validity=outcome.validity,
+        near_duplicates=near_duplicate_pictures(context.images, outcome.near_duplicates),
+        candidates=tuple(
+            Candidate(
+                name=str(candidates.names[row]),
+                id=str(candidates.ids[row]),
+                score=float(scores[row]),
+                p_value=float(p_values[row]),
+                listed=bool(listed[row]),
+            )
+            for row in order
+        ),
+        run=record_run(
+            outcome, command, groups, Shown(candidates.rows[shown], ["candidate"] * len(shown), scores[shown])
+        ),
+    )
+
+
+def inference_table(outcome: Outcome, report: InferenceReport) -> dict[str, Sequence[object]]:
+    """Return the columns of ``scores.csv``, the candidates in the order of the report."""
+    chosen = outcome.split.evaluated.candidates.mask
+    order = np.argsort(-outcome.deciding.values[chosen], kind="stable")
+    columns: dict[str, Sequence[object]] = {
+        "name": [candidate.name for candidate in report.candidates],
+        "id": [candidate.id for candidate in report.candidates],
+        "listed": [candidate.listed for candidate in report.candidates],
+        "p-value": [candidate.p_value for candidate in report.candidates],
+    }
+    return columns | {f"{each.attack} score": each.values[chosen][order].tolist() for each in outcome.scores}

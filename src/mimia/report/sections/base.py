@@ -1,0 +1,38 @@
+"""What a section of a report is."""
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from mimia.report.schema import Report
+
+
+class ReportPart(BaseModel):
+    """A part of ``report.json``: it cannot be changed, and has no other keys than those of its class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Section:
+    """A section of the HTML page; the base of each class in ``mimia.report.sections``.
+
+    Its template, ``template.html.j2``, lies in the package that defines the class, and gets ``report``, ``run`` (the
+    report's `Run`) and what `values` returns.
+    """
+
+    def applies(self, report: "Report") -> bool:
+        """Return whether the section is shown for a report."""
+        return True
+
+    def values(self, report: "Report") -> Mapping[str, object]:
+        """Return what the template needs in addition to the report, such as figures."""
+        return {}
+
+    @property
+    def template(self) -> str:
+        """Text of the Jinja template."""
+        package = resources.files(type(self).__module__)
+        return package.joinpath("template.html.j2").read_text(encoding="utf-8")

@@ -1,0 +1,34 @@
+"""Which images of unknown membership are listed as members."""
+
+from typing import TYPE_CHECKING
+
+from mimia.report.sections.base import ReportPart, Section
+
+if TYPE_CHECKING:
+    from mimia.report.schema import Report
+
+
+class Candidate(ReportPart):
+    """One image of unknown membership.
+
+    Attributes:
+        name: Where it came from.
+        id: Content id.
+        score: Of the attack that decides.
+        p_value: Conformal p-value of "it is not a member".
+        listed: Whether it is in the list of members.
+    """
+
+    name: str
+    id: str
+    score: float
+    p_value: float
+    listed: bool
+
+
+class CandidatesSection(Section):
+    """The list of members, with the bound on its false discovery rate."""
+
+    def applies(self, report: "Report") -> bool:
+        """Return whether membership is unknown."""
+        return report.kind == "inference"

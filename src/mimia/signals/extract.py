@@ -1,0 +1,125 @@
+"""Extract signals of many images by many models, each computed once and kept in the store.
+
+Members and non-members, target and shadows take this one path.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mimia.data.imageset import ImageSet
+from mimia.models.checkpoints import native
+from mimia.runtime.arrays import Floats, Ids, Indices, Pixels, fingerprint, fingerprint_of_ids
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
+from mimia.signals.arrays import Signals
+from mimia.signals.base import QueryConfig
+from mimia.signals.cache import read_batches, write_batches
+from mimia.signals.queried import QueriedModel
+from mimia.signals.registry import SIGNALS
+
+_PROBES = 8  # images by whose vectors a function is named
+
+
+def extract_signals(
+    names: Sequence[str],
+    queried_models: Sequence[QueriedModel],
+    images: ImageSet,
+    rows: Indices,
+    query: QueryConfig,
+    store: Store,
+) -> Signals:
+    """Compute signals of all models on all images.
+
+    Args:
+        names: Names of signals in the registry.
+        queried_models: The models.
+        images: All images.
+        rows: Rows of the images to query.
+        query: The query, equal for all models.
+        store: Keeps the numbers of each model and signal.
+
+    Raises:
+        MimiaError: A model takes other images, is masked otherwise, or gives numbers that are not finite.
+    """
+    for queried in queried_models:
+        _check_model(queried, images, query)
+    values: dict[str, list[NDArray[np.float32]]] = {name: [] for name in names}
+    models = []
+    for queried in queried_models:
+        identity = _identity(queried, images, rows)
+        models.append(identity["model"])
+        for name in names:
+            key = _artifact_key(name, queried, query) | identity | {"images": fingerprint_of_ids(images.ids[rows])}
+            build = partial(_build, name, queried, images, rows, query)
+            values[name].append(read_batches(store.make("signals", key, build)))
+            _check_finite(values[name][-1], name, queried)
+        queried.release()
+    query_id = fingerprint({name: SIGNALS[name]().cache_key(query) for name in names})
+    stacked = {name: _stack(of_models) for name, of_models in values.items()}
+    return Signals(stacked, tuple(models), images.ids[rows], query_id)
+
+
+def _artifact_key(name: str, queried: QueriedModel, query: QueryConfig) -> dict[str, Any]:
+    signal = SIGNALS[name]()
+    own: dict[str, Any] = {"signal": name, "query": signal.cache_key(query), "precision": query.compute.precision}
+    return own | {**signal.weights(queried)}
+
+
+def _build(name: str, queried: QueriedModel, images: ImageSet, rows: Indices, query: QueryConfig, work: Path) -> None:
+    """Compute one signal of one model into the work directory of its artifact."""
+    signal = SIGNALS[name]()
+    batch = max(1, query.settings.batch_size // signal.forward_passes(query))
+
+    def compute(pixels: Pixels, ids: Ids) -> Floats:
+        values = signal.compute(queried, pixels, ids, query)
+        expected = (len(ids), signal.length(query) or values.shape[-1])
+        if values.shape != expected:
+            raise ValueError(f"the signal {name} gave an array of the shape {values.shape} and declares {expected}")
+        return values
+
+    write_batches(compute, images, rows, batch, f"{name}: {queried.name}", work)
+
+
+def _stack(of_models: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Stack models; shorter vectors are filled with zeros, as a function may give others than the shadows."""
+    longest = max(values.shape[1] for values in of_models)
+    return np.stack([np.pad(values, ((0, 0), (0, longest - values.shape[1]))) for values in of_models])
+
+
+def _check_finite(values: Floats, name: str, queried: QueriedModel) -> None:
+    if not np.isfinite(values).all():
+        called = str(queried.source) if isinstance(queried.source, Path) else "a function to vectors"
+        raise MimiaError(f"The {queried.name} ({called}) gives {name} that are not finite.")
+
+
+def _check_model(queried: QueriedModel, images: ImageSet, query: QueryConfig) -> None:
+    """Raise if a checkpoint takes other images, or is masked otherwise than the query."""
+    if not isinstance(queried.source, Path):
+        return
+    spec = native.load_config(queried.source).spec
+    shape = (spec.channels, spec.image_size, spec.image_size)
+    if images.pixels.shape[1:] != shape:
+        raise MimiaError(
+            f"The {queried.name} takes images of the shape {shape} (channels, height, width), and these have "
+            f"{images.pixels.shape[1:]}: bring them to the size that it was trained on."
+        )
+    masking = {"masking", "cell", "patch_size"}
+    if spec.model_dump(include=masking) != query.spec.model_dump(include=masking):
+        raise MimiaError(
+            "The target and the shadows are masked differently: train the shadows with the target's recipe."
+        )
+
+
+def _identity(queried: QueriedModel, images: ImageSet, rows: Indices) -> dict[str, str]:
+    """Return the id of a checkpoint's weights and configuration, or of a function's vectors for a few of the images."""
+    if isinstance(queried.source, Path):
+        config = native.load_config(queried.source)  # pixel statistics and target space are not in the weights
+        return {"model": native.model_id(queried.source), "config": fingerprint(config.model_dump(mode="json"))}
+    answer = np.ascontiguousarray(queried.embed(images.pixels[rows[:_PROBES]]))
+    return {"model": hashlib.sha256(answer.tobytes()).hexdigest()}

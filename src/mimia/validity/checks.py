@@ -1,0 +1,166 @@
+"""The validity checks: what forbids a verdict, and what a reader has to keep in mind."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.power import detectable_auc
+from mimia.validity.controls import STRICT, Measurements
+
+LEVEL = 0.01
+"""An attack with a corrected p-value below it is significant."""
+POWER = 0.9
+"""Probability with which the smallest AUC that is reported as detectable would be found."""
+_MOST_ALIKE = 0.05  # of a side
+
+
+@dataclass(frozen=True)
+class ValidityCheck:
+    """One check of the validity gate.
+
+    Attributes:
+        name: What was checked.
+        outcome: ``failed`` forbids a verdict; ``noted`` is to be kept in mind.
+        finding: What was measured, for a reader.
+    """
+
+    name: str
+    outcome: Literal["passed", "noted", "failed"]
+    finding: str
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The two sets of images that an attack is to tell apart.
+
+    Attributes:
+        first: Name of the first side, for a reader: members in an audit, candidates in an inference.
+        second: Name of the other.
+        sizes: Number of images of each.
+    """
+
+    first: Literal["members", "candidates"]
+    second: str
+    sizes: tuple[int, int]
+
+
+def stands(measurements: Measurements) -> bool:
+    """Return whether the attack succeeds by more than what tells the sides apart without membership."""
+    alike = not measurements.blind_separates or measurements.matched.p_value < STRICT
+    return alike and bool(measurements.controls) and all(each.excess.p_value < STRICT for each in measurements.controls)
+
+
+def blind_check(measurements: Measurements, sides: Sides, valid: bool) -> ValidityCheck:
+    """Check that classifiers without a model fail, or that the attack's success is ``valid`` although they do not."""
+    name = "classifiers without a model"
+    aucs = " and ".join(f"{each.attack.removeprefix('blind ')} {each.auc}" for each in measurements.blind)
+    if not measurements.blind_separates:
+        return ValidityCheck(name, "passed", f"They do not tell {sides.first} from {sides.second}: AUC by {aucs}.")
+    finding = f"Classifiers that see no model tell {sides.first} from {sides.second}: AUC by {aucs}."
+    pairs = measurements.matched.pairs
+    beside = f"Among {pairs:,} pairs of images that look alike to them, the attack's AUC is {measurements.matched.auc}"
+    if valid:
+        return ValidityCheck(name, "noted", f"{finding} {beside}.")
+    if pairs < 2:
+        beside = "No two images of the sides look alike to them"
+    return ValidityCheck(
+        name,
+        "failed",
+        f"{finding} {beside}, so that no success shows membership: draw both sides at random from one source and "
+        "prepare them alike.",
+    )
+
+
+def control_check(measurements: Measurements, sides: Sides, valid: bool) -> ValidityCheck:
+    """Check that the attack fails on other models, or that its success is ``valid`` although it does not."""
+    name = "models that saw neither side"
+    if not measurements.controls:
+        return ValidityCheck(name, "noted", "The deciding attack cannot be run on another model with these shadows.")
+    aucs = "; ".join(f"{each.model} {each.auc}" for each in measurements.controls)
+    if all(each.p_value >= STRICT for each in measurements.controls):
+        return ValidityCheck(name, "passed", f"The same attack finds nothing in them: AUC by {aucs}.")
+    finding = f"The same attack tells {sides.first} from {sides.second} by models that saw neither: AUC by {aucs}."
+    if valid:
+        excess = min(measurements.controls, key=lambda each: each.excess.difference.value or 0.0).excess.difference
+        return ValidityCheck(name, "noted", f"{finding} The target's AUC is larger by {excess} or more.")
+    return ValidityCheck(
+        name,
+        "failed",
+        f"{finding} What it finds in the target need not be membership: draw both sides at random from one source.",
+    )
+
+
+def duplicate_check(measurements: Measurements, sides: Sides, significant: bool) -> ValidityCheck:
+    """Check that few images repeat others of their side, and that near-duplicates do not hide a leak."""
+    name = "near-duplicates"
+    across, within = measurements.duplicates.across, measurements.duplicates.within
+    found = []
+    if across:
+        have = "has" if across == 1 else "have"
+        found.append(f"{across:,} of {sides.sizes[0]:,} {sides.first} {have} a near-duplicate among the {sides.second}")
+    for side, repeated, size in zip((sides.first, sides.second), within, sides.sizes, strict=True):
+        if repeated:
+            repeat = "repeats" if repeated == 1 else "repeat"
+            found.append(f"{repeated:,} of {size:,} {side} {repeat} another of them")
+    if not found:
+        finding = f"None was found, neither across {sides.first} and {sides.second} nor among them."
+        return ValidityCheck(name, "passed", finding)
+    finding = "; ".join(found)
+    repeating = any(repeated > _MOST_ALIKE * size for repeated, size in zip(within, sides.sizes, strict=True))
+    hiding = across > _MOST_ALIKE * sides.sizes[0] and not significant
+    if repeating or hiding:
+        why = "so that images are not independent" if repeating else "which an attack that works finds too"
+        return ValidityCheck(name, "failed", f"{finding}, {why}: set data.near_duplicates to “remove”.")
+    return ValidityCheck(name, "noted", f"{finding}: few enough, and data.near_duplicates = “remove” takes them out.")
+
+
+def sign_check(p_value_lower: float, sides: Sides, significant: bool) -> ValidityCheck:
+    """Check that members do not score lower than non-members.
+
+    Args:
+        p_value_lower: That by one of the attacks they do, corrected for the number of attacks.
+        sides: What is told apart.
+        significant: Whether by another attack they score higher.
+    """
+    name = "sign of the scores"
+    if p_value_lower >= STRICT:
+        return ValidityCheck(name, "passed", f"By no attack do {sides.first} score lower than {sides.second}.")
+    finding = f"By one attack {sides.first} score lower than {sides.second} (p = {p_value_lower:.1g})"
+    if significant:
+        return ValidityCheck(name, "noted", f"{finding}; another finds them.")
+    return ValidityCheck(
+        name,
+        "failed",
+        f"{finding}, and by none higher: something else than membership tells them apart, or the attack has the wrong "
+        "sign for this model.",
+    )
+
+
+def reconstruction_check(measurements: Measurements) -> ValidityCheck:
+    """Check that the target reconstructs better than the mean colour."""
+    name = "reconstruction"
+    if measurements.reconstruction is None:
+        return ValidityCheck(name, "passed", "The attacks take no reconstruction by a decoder of the target's own.")
+    finding = f"The target's error is {measurements.reconstruction:.2f} of that of the mean colour"
+    if measurements.reconstruction < 1:
+        return ValidityCheck(name, "passed", f"{finding}.")
+    return ValidityCheck(
+        name, "failed", f"{finding}: its distances mean nothing, so train it longer or correct its pixel space."
+    )
+
+
+def size_check(evaluations: Sequence[Evaluation], sides: Sides) -> ValidityCheck:
+    """Note which leaks are too small for this number of images, and which low rates cannot be measured."""
+    name = "number of images"
+    auc = detectable_auc(*sides.sizes, LEVEL / len(evaluations), POWER)
+    finding = (
+        f"{sides.sizes[0]:,} {sides.first} and {sides.sizes[1]:,} {sides.second}: an attack with an AUC of {auc:.3f} "
+        f"is found with a probability of {100 * POWER:.0f} %"
+    )
+    rates = {"1 %": evaluations[0].tpr_at_1_percent, "0.1 %": evaluations[0].tpr_at_01_percent}
+    lacking = {label: rate.note for label, rate in rates.items() if rate.value is None}
+    if not lacking:
+        return ValidityCheck(name, "passed", f"{finding}; TPR at 1 % and 0.1 % FPR are measured.")
+    notes = " and ".join(f"{label} FPR ({note})" for label, note in lacking.items())
+    return ValidityCheck(name, "noted", f"{finding}; there is no TPR at {notes}.")

@@ -1,0 +1,99 @@
+"""The verdict on a model, with the checks on which it rests."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.intervals import p_value_text
+from mimia.evaluation.power import detectable_auc
+from mimia.validity import checks
+from mimia.validity.checks import LEVEL, POWER, Sides, ValidityCheck
+from mimia.validity.controls import STRICT, Measurements
+
+__all__ = ["RULE", "Sides", "Verdict", "judge", "strongest"]
+
+_LEAKS = {
+    "members": "This model gives away its pre-training images.",
+    "candidates": "This model was pre-trained on some of the candidates.",
+}
+_NO_LEAK = {
+    "members": "No leak was found with these attacks and this many images.",
+    "candidates": "Nothing shows that this model was pre-trained on the candidates.",
+}
+
+RULE = (
+    "The verdict is “leaks” if an attack scores members higher than non-members with p < .01, corrected for the "
+    "number of attacks; it is “invalid” if a classifier without a model, or the same attack on a model that saw "
+    "neither side, tells the sides apart too (p < .001 each), unless the attack still succeeds among images that "
+    "look alike to those classifiers and does better on the target than on every such model (p < .001 each), and "
+    "also if the target does not reconstruct, if more than 5 % of a side repeat its own images, or if nothing is "
+    "found while members score lower (p < .001) or more than 5 % of them have a near-duplicate among the "
+    "non-members; otherwise it is “no leak found”."
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The answer of an audit or an inference.
+
+    Attributes:
+        kind: ``leaks``, ``no leak found`` at this power, or ``invalid``: something else than membership may be at work.
+        sentence: The answer with its evidence, for a reader.
+        checks: The validity checks, in the order in which they are read.
+    """
+
+    kind: Literal["leaks", "no leak found", "invalid"]
+    sentence: str
+    checks: tuple[ValidityCheck, ...]
+
+
+def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: Sides) -> Verdict:
+    """Return the verdict by `RULE`.
+
+    Args:
+        evaluations: All attacks on the same images; the one of the largest AUC decides.
+        measurements: Validity of that attack's success.
+        sides: What is told apart.
+    """
+    best = strongest(evaluations)
+    significant = best.p_value_holm < LEVEL
+    p_value_lower = min(1.0, len(evaluations) * min(each.p_value_lower for each in evaluations))
+    valid = significant and checks.stands(measurements)
+    done = (
+        checks.duplicate_check(measurements, sides, significant),
+        checks.blind_check(measurements, sides, valid),
+        checks.control_check(measurements, sides, valid),
+        checks.sign_check(p_value_lower, sides, significant),
+        checks.reconstruction_check(measurements),
+        checks.size_check(evaluations, sides),
+    )
+    failed = [check for check in done if check.outcome == "failed"]
+    if failed:
+        return Verdict("invalid", f"No verdict is possible. {failed[0].finding}", done)
+    evidence = _strength(best, sides)
+    if significant:
+        confounded = measurements.blind_separates or any(control.p_value < STRICT for control in measurements.controls)
+        beside = " It stands although something else tells the sides apart too: see the checks." if confounded else ""
+        return Verdict("leaks", f"{_LEAKS[sides.first]} {evidence}{beside}", done)
+    auc = detectable_auc(*sides.sizes, LEVEL / len(evaluations), POWER)
+    return Verdict(
+        "no leak found",
+        f"{_NO_LEAK[sides.first]} {evidence} With these images, an attack with an AUC of {auc:.3f} would have been "
+        f"found with a probability of {100 * POWER:.0f} %.",
+        done,
+    )
+
+
+def strongest(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the attack of the largest AUC."""
+    return max(evaluations, key=lambda evaluation: evaluation.auc.value or 0.0)
+
+
+def _strength(best: Evaluation, sides: Sides) -> str:
+    evidence = f"The strongest attack, {best.attack}, has an AUC of {best.auc} (½ is chance)"
+    tpr = best.tpr_at_1_percent
+    if tpr.value is not None and sides.first == "members":
+        evidence += f" and a TPR of {100 * tpr.value:.1f} % at 1 % FPR"
+    p_value = f"p = {p_value_text(best.p_value_holm)}".replace("= <", "<")
+    return f"{evidence}; {p_value}."

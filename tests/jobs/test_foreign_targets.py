@@ -1,0 +1,109 @@
+"""Audits of models that others trained: the layout of the file changes nothing."""
+
+import hashlib
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mimia.config.settings import Settings, read_settings
+from mimia.data.loading import load_sides
+from mimia.jobs.audit import audit
+from mimia.models.checkpoints import native
+from mimia.models.checkpoints.export import export
+from mimia.models.mae import of_decoder
+from mimia.pretraining.command import pretrain
+from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store, and folders of members and non-members."""
+    folder = tmp_path_factory.mktemp("run")
+    images = load_sides({"source": "digits"}, Store(folder / "store")).images
+    rows = np.random.default_rng(0).permutation(len(images))
+    for side, chosen in {"members": rows[:30], "nonmembers": rows[30:130]}.items():
+        (folder / side).mkdir()
+        for row in chosen:
+            Image.fromarray(images.pixels[row, 0]).save(folder / side / f"{row:04d}.png")
+    return folder
+
+
+def settings_of(folder: Path, preset: str = "mae-nano", **changes: Any) -> Settings:
+    values = {
+        "store": str(folder / "store"),
+        "data": {"members": str(folder / "members"), "nonmembers": str(folder / "nonmembers")},
+        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 60, "batch_size": 15},
+        "signals": {"draws": 2},
+        "compute": {"device": "cpu", "threads": 1},
+    }
+    return read_settings(None, values | changes)
+
+
+def trained(folder: Path, preset: str) -> Path:
+    """Train a model on the members, for mimia's own layout."""
+    settings = settings_of(folder, preset, data={"source": str(folder / "members")})
+    return pretrain(settings, folder / f"trained {preset}")
+
+
+@pytest.fixture(scope="module")
+def own(folder: Path) -> Path:
+    return trained(folder, "mae-nano")
+
+
+def said_of(directory: Path) -> dict[str, Any]:
+    """What mimia's own directory says of its model, for files that do not say it."""
+    spec = native.load_config(directory).spec
+    return {"mean": spec.mean, "std": spec.std, "heads": 4, "decoder_heads": 4, "mask_ratio": spec.mask_ratio}
+
+
+def as_official(own: Path, path: Path) -> Path:
+    torch.save({"model": native.load(own).state_dict(), "args": Namespace(norm_pix_loss=False)}, path)
+    return path
+
+
+def as_transformers(own: Path, path: Path) -> Path:
+    export(own, path)
+    return path
+
+
+@pytest.mark.parametrize("write", [as_official, as_transformers])
+def test_layout_of_the_target_changes_no_score_and_no_figure(
+    tmp_path: Path, folder: Path, own: Path, write: Callable[[Path, Path], Path]
+) -> None:
+    expected = audit(settings=settings_of(folder, target=str(own)))
+    target = write(own, tmp_path / "target")
+    found = audit(settings=settings_of(folder, target=str(target), checkpoint=said_of(own)))
+    assert found.scores == expected.scores
+    assert found.report.evaluations == expected.report.evaluations
+    weights = target if target.is_file() else target / "model.safetensors"
+    assert found.report.run.models[0].id == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert found.report.run.models[1:] == expected.report.run.models[1:]
+
+
+def test_simmim_is_audited_with_shadows_of_its_own_kind(tmp_path: Path, folder: Path) -> None:
+    directory = trained(folder, "simmim-nano")
+    torch.save({"model": native.load(directory).state_dict()}, tmp_path / "simmim.pth")
+    changes: dict[str, Any] = {
+        "target": str(tmp_path / "simmim.pth"),
+        "checkpoint": said_of(directory) | {"cell_size": 4},
+    }
+    result = audit(settings=settings_of(folder, "simmim-nano", **changes))
+    assert result.scores == audit(settings=settings_of(folder, "simmim-nano", target=str(directory))).scores
+    with pytest.raises(MimiaError, match=r"of another family than the recipe mae-nano, .*simmim-nano, simmim-micro"):
+        audit(settings=settings_of(folder, **changes))
+
+
+def test_encoder_alone_is_audited_with_a_decoder_that_is_fitted_to_it(tmp_path: Path, folder: Path, own: Path) -> None:
+    state = {name: value for name, value in native.load(own).state_dict().items() if not of_decoder(name)}
+    torch.save(state, tmp_path / "mae.pth")
+    changes: dict[str, Any] = {"target": str(tmp_path / "mae.pth"), "checkpoint": said_of(own)}
+    assert audit(settings=settings_of(folder, **changes)).report.run.access.startswith("encoder (D3")
+    with pytest.raises(MimiaError, match=r"mae\.pth has no decoder of its own"):
+        audit(settings=settings_of(folder, **changes, decoder={"source": "own"}))

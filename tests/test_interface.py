@@ -1,0 +1,105 @@
+"""The Python interface: what `import mimia` offers, on objects in memory."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+
+import mimia
+from mimia.runtime.arrays import Floats, Pixels
+
+ROOT = Path(__file__).parents[1]
+QUICK = {"shadows": {"count": 2}, "recipe": {"preset": "mae-nano", "epochs": 2}, "compute": {"device": "cpu"}}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Pixels:
+    pixels: Pixels = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
+    return pixels
+
+
+def audited_function(pixels: Pixels) -> Floats:
+    """Embed images by their rows' means."""
+    vectors: Floats = pixels.mean(axis=(1, 3), dtype=np.float64)
+    return vectors
+
+
+def test_everything_offered_is_there_and_nothing_is_imported_before_it_is_used() -> None:
+    script = "import sys, mimia; print({'torch', 'sklearn', 'matplotlib'} & set(sys.modules), len(dir(mimia)))"
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
+    assert ended.stdout.startswith("set()")
+    assert all(getattr(mimia, name) is not None for name in mimia.__all__)
+    assert {"audit", "infer", "pretrain", "load_model", "load_images", "extract_signals"} <= set(mimia.__all__)
+
+
+def test_script_of_the_documentation_runs_as_it_stands(tmp_path: Path) -> None:
+    script = ROOT / "docs" / "audit_in_python.py"
+    *_, audit_cell = script.read_text(encoding="utf-8").split("# %%\n")
+    code = [line for line in audit_cell.splitlines() if line.strip() and not line.startswith("#")]
+    assert len(code) <= 14  # ten statements, of which the settings take five lines
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, script], cwd=tmp_path, env=os.environ | {"MPLBACKEND": "agg"}, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "AuditResult(verdict=" in ended.stdout
+    for name in ("roc.png", "report/report.html", "report/scores.csv"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def test_function_is_audited_on_arrays(digits: Pixels, tmp_path: Path) -> None:
+    settings = QUICK | {"store": str(tmp_path / "store"), "attacks": {"names": ["similarity"]}}
+    result = mimia.audit(audited_function, members=digits[:50], nonmembers=digits[50:300], settings=settings)
+    assert repr(result).startswith("AuditResult(verdict=")
+    assert result.report.run.access == "embeddings"
+    frame = result.to_frame()
+    assert (frame["role"] == "member").sum() == 50
+    sides = frame[frame["role"] != "holdout"]
+    expected = roc_auc_score(sides["role"] == "member", sides["similarity score"])
+    assert result.evaluations[0].auc.value == pytest.approx(expected)
+    axes = result.plot_roc()
+    assert f"similarity (AUC = {expected:.3f})" in [line.get_label() for line in axes.lines]
+    assert "<table>" in result._repr_html_()
+    assert result.save(tmp_path / "out").is_file()
+
+
+def test_candidates_in_memory_are_judged(digits: Pixels, tmp_path: Path) -> None:
+    settings = QUICK | {"store": str(tmp_path / "store"), "attacks": {"names": ["similarity"]}}
+    result = mimia.infer(audited_function, candidates=digits[:40], reference=digits[40:200], settings=settings)
+    assert len(result.to_frame()) == 40
+    assert "images in memory" in result.report.run.command
+
+
+def test_settings_name_what_is_wrong(digits: Pixels) -> None:
+    with pytest.raises(mimia.MimiaError, match=r"There is no setting recipe\.epoch"):
+        mimia.audit(members=digits, nonmembers=digits, settings={"recipe": {"epoch": 1}})
+    with pytest.raises(mimia.MimiaError, match="cannot be read from a value of type int"):
+        mimia.audit(audited_function, members=3, nonmembers=digits, settings=QUICK)  # type: ignore[arg-type]
+
+
+def test_types_of_the_examples_are_checked(tmp_path: Path) -> None:
+    """Mypy accepts the interface as README and docs use it, and refuses wrong arguments."""
+    (tmp_path / "right.py").write_text(
+        "import numpy as np\nimport mimia\n"
+        "losses, membership = np.zeros((4, 9)), np.zeros((4, 9), dtype=bool)\n"
+        "scores = mimia.attacks.LiRA(online=False).fit(losses, membership).score(losses[0])\n"
+        "auc: float = mimia.metrics.roc_auc(scores, membership[0])\n"
+        "model = mimia.pretrain(mimia.load_images('photos/'), 'mae-micro', "
+        "defence=mimia.defences.EMA(decay=0.99))\n"
+        "result: mimia.AuditResult = mimia.audit(model, members='a/', nonmembers=np.zeros((9, 8, 8), np.uint8))\n"
+    )
+    (tmp_path / "wrong.py").write_text(
+        "import mimia\nmimia.audit(member='a/')\nmimia.metrics.roc_auc('scores')\nmimia.nothing\n"
+    )
+    assert (ROOT / "src" / "mimia" / "py.typed").exists()
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache")]
+    right, wrong = (
+        subprocess.run([*command, tmp_path / name], cwd=ROOT, capture_output=True, text=True)  # noqa: S603
+        for name in ("right.py", "wrong.py")
+    )
+    assert right.returncode == 0, right.stdout
+    assert wrong.stdout.count("error: ") >= 3
