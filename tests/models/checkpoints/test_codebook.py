@@ -63,7 +63,7 @@ def test_beit_is_pretrained_on_the_tokens_of_a_given_codebook(codebook: Path, tm
         "split": {"n_members": 20, "n_nonmembers": 20, "shadow_size": 20},
         "attacks": {"names": ["calibrated"]},
     }
-    report = audit(read_settings(None, values | quick)).report
+    report = audit(settings=read_settings(None, values | quick)).report
     assert np.isfinite([exhibit.distance for exhibit in report.run.gallery]).all()
     names = {path.name for path in (tmp_path / "store" / "models").iterdir() if path.is_dir()}
     tokenizers = {native.load(tmp_path / "store" / "models" / name) for name in names}
