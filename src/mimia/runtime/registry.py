@@ -23,8 +23,9 @@ class Registry(Mapping[str, T]):
         builtin: Import path, ``module:attribute``, by name.
 
     >>> codecs = Registry("codec", "example.codecs", {"json": "json:dumps"})
-    >>> codecs["json"]({})
-    '{}'
+    >>> dumps = codecs["json"]
+    >>> dumps([1])
+    '[1]'
     """
 
     def __init__(self, noun: str, group: str, builtin: Mapping[str, str]) -> None:
