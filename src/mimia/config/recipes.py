@@ -1,4 +1,4 @@
-"""How MIM models are pre-trained: named recipes, and what can be changed of them."""
+"""Recipes of pre-training: named ones, and the keys that change them."""
 
 from typing import Annotated, Any, Literal
 
@@ -32,11 +32,14 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
 
 class Recipe(BaseModel):
-    """How a MIM model is pre-trained (He et al., arXiv 2111.06377, appendix A.1; Xie et al., arXiv 2111.09886)."""
+    """A recipe of pre-training (He et al., arXiv 2111.06377, appendix A.1; Xie et al., arXiv 2111.09886)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    preset: str = Field(description="named recipe that the other keys of this table change")
+    preset: str = Field(
+        description="named recipe, such as mae-nano, mae-micro, simmim-micro, swin-micro or beit-micro; further keys of "
+        "this table change it"
+    )
     family: str = Field(
         "mae",
         description="'mae' (arXiv 2111.06377), 'simmim' with a ViT or 'swin' (arXiv 2111.09886), "
@@ -52,7 +55,7 @@ class Recipe(BaseModel):
     stop_epoch: PositiveInt | None = Field(
         None, description="leave the training after so many of the epochs; the learning rate is that of all of them"
     )
-    batch_size: PositiveInt = Field(description="images a step")
+    batch_size: PositiveInt = Field(description="images per step")
     base_learning_rate: float = Field(
         gt=0, description="learning rate for a batch of 256; scaled in proportion to the batch"
     )

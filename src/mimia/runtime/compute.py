@@ -28,7 +28,9 @@ class ComputeSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field("auto", description="device")
+    device: Literal["auto", "cpu", "cuda", "mps", "xpu"] = Field(
+        "auto", description="device; auto takes an accelerator if there is one"
+    )
     precision: Literal["fp32", "bf16"] = Field(
         "fp32", description="bf16 is faster on processors that have it; DP-SGD always trains in fp32"
     )
