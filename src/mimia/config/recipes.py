@@ -37,8 +37,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     preset: str = Field(
-        description="named recipe, such as mae-nano, mae-micro, simmim-micro, swin-micro or beit-micro; further keys of "
-        "this table change it"
+        description="named recipe, such as mae-nano, mae-micro, simmim-micro, swin-micro or beit-micro; the other keys "
+        "of this table change it"
     )
     family: str = Field(
         "mae",
