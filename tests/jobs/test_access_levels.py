@@ -12,7 +12,6 @@ from PIL import Image
 
 from mimia.config.settings import read_settings
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.jobs.audit import audit
 from mimia.jobs.infer import infer
 from mimia.models.checkpoints import native
@@ -22,7 +21,6 @@ from mimia.pretraining.command import TRAINED_ON, pretrain
 from mimia.report.schema import AuditReport
 from mimia.runtime.arrays import Floats, Pixels
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
 QUICK: dict[str, Any] = {
     "recipe": {"preset": "mae-nano", "patch_size": 4, "mask_ratio": 0.5, "epochs": 40, "batch_size": 50},
@@ -33,13 +31,8 @@ QUICK: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="module")
-def digits(shared: Path) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(shared)).images
+def shared(tmp_path_factory: pytest.TempPathFactory, store_with_digits: Callable[[Path], Path]) -> Path:
+    return store_with_digits(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

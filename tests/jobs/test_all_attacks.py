@@ -12,14 +12,13 @@ from PIL import Image
 
 from mimia.attacks.registry import ATTACKS
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.jobs.audit import audit
 from mimia.jobs.results import AuditResult
 from mimia.models.checkpoints import native
 from mimia.models.embedders import embedder_of
 from mimia.pretraining.command import pretrain
 from mimia.runtime.arrays import Pixels
-from mimia.runtime.store import Store
 
 MEMBERS, SHADOWS, ONLINE = 30, 3, 6
 QUICK: dict[str, Any] = {
@@ -51,16 +50,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folders(root: Path) -> dict[str, str]:
+def folders(root: Path, digits: ImageSet) -> dict[str, str]:
     """Folders with the target's training images, as many unseen images, and many other unseen images."""
-    digits = load_sides({"source": "digits"}, Store(root / "store")).images.pixels
     shuffled = np.random.default_rng(0).permutation(len(digits))
     for name, rows in zip(
         ("members", "unseen", "others"), np.split(shuffled[:360], [MEMBERS, 2 * MEMBERS]), strict=True
     ):
         (root / name).mkdir()
         for row in rows:
-            Image.fromarray(digits[row, 0]).save(root / name / f"{row:04d}.png")
+            Image.fromarray(digits.pixels[row, 0]).save(root / name / f"{row:04d}.png")
     return {name: str(root / name) for name in ("members", "unseen", "others")}
 
 

@@ -13,7 +13,6 @@ from mimia.attacks import registry
 from mimia.config.settings import Settings, read_settings
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.evaluation.intervals import Estimate
 from mimia.jobs.audit import audit
 from mimia.jobs.results import AuditResult
@@ -22,7 +21,6 @@ from mimia.pretraining.command import pretrain
 from mimia.report.html import render_report
 from mimia.runtime.arrays import Bools, Floats, Indices, fingerprint_of_ids
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
 CountedSteps = Callable[..., AbstractContextManager[list[int]]]
 RECIPE: dict[str, Any] = {
@@ -49,14 +47,9 @@ def settings_of(store: Path, **changes: Any) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, store_with_digits: Callable[[Path], Path]) -> Path:
     """One store for all tests that need not have one of their own."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="module")
-def digits(shared: Path) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(shared)).images
+    return store_with_digits(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")

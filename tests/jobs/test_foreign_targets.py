@@ -12,26 +12,24 @@ import torch
 from PIL import Image
 
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.jobs.audit import audit
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.export import export
 from mimia.models.mae import of_decoder
 from mimia.pretraining.command import pretrain
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, digits: ImageSet) -> Path:
     """A store, and folders of members and non-members."""
     folder = tmp_path_factory.mktemp("run")
-    images = load_sides({"source": "digits"}, Store(folder / "store")).images
-    rows = np.random.default_rng(0).permutation(len(images))
+    rows = np.random.default_rng(0).permutation(len(digits))
     for side, chosen in {"members": rows[:30], "nonmembers": rows[30:130]}.items():
         (folder / side).mkdir()
         for row in chosen:
-            Image.fromarray(images.pixels[row, 0]).save(folder / side / f"{row:04d}.png")
+            Image.fromarray(digits.pixels[row, 0]).save(folder / side / f"{row:04d}.png")
     return folder
 
 

@@ -9,13 +9,12 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.jobs.infer import infer
 from mimia.jobs.results import InferenceResult
 from mimia.pretraining.command import TRAINED_ON, pretrain
 from mimia.runtime.arrays import Bools, Indices, Pixels
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
 RATE = 0.1
 HOLDOUT = 150
@@ -33,8 +32,8 @@ def target(root: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits(root: Path) -> Pixels:
-    return load_sides({"source": "digits"}, Store(root / "store")).images.pixels
+def digits(digits: ImageSet) -> Pixels:
+    return digits.pixels
 
 
 @pytest.fixture(scope="module")
