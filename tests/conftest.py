@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -49,6 +50,13 @@ def store_with_digits(digits_store: Path) -> Callable[[Path], Path]:
         return place
 
     return make
+
+
+@pytest.fixture(scope="module")
+def quick_network() -> Iterator[None]:
+    """Train the blind baseline's network for a moment: for runs of which its answer is not what is tested."""
+    with patch("mimia.validity.pixel_network._STEPS", 10):
+        yield
 
 
 @pytest.fixture

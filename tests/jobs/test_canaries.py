@@ -11,6 +11,7 @@ from mimia.jobs.audit import audit
 from mimia.pretraining.command import pretrain
 from mimia.runtime.errors import MimiaError
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 RECIPE = {"preset": "mae-nano", "epochs": 300}
 
 

@@ -20,6 +20,8 @@ from mimia.models.mae import of_decoder
 from mimia.pretraining.command import pretrain
 from mimia.runtime.errors import MimiaError
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, digits: ImageSet) -> Path:
@@ -37,7 +39,7 @@ def settings_of(folder: Path, preset: str = "mae-nano", **changes: Any) -> Setti
     values = {
         "store": str(folder / "store"),
         "data": {"members": str(folder / "members"), "nonmembers": str(folder / "nonmembers")},
-        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 60, "batch_size": 15},
+        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 10, "batch_size": 30},
         "signals": {"draws": 2},
         "compute": {"device": "cpu", "threads": 1},
     }

@@ -16,6 +16,7 @@ from mimia.pretraining.command import TRAINED_ON, pretrain
 from mimia.runtime.arrays import Bools, Indices, Pixels
 from mimia.runtime.errors import MimiaError
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 RATE = 0.1
 HOLDOUT = 150
 
@@ -27,7 +28,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def target(root: Path) -> Path:
-    """A model that was trained on 100 digits until it remembered them (area .96)."""
+    """A model that was trained on 100 digits until it remembered them."""
     return pretrain(settings_of(root, split={"n_members": 100}), root / "target")
 
 
@@ -73,11 +74,11 @@ def settings_of(root: Path, **changes: Any) -> Settings:
             "preset": "mae-nano",
             "patch_size": 4,
             "mask_ratio": 0.5,
-            "epochs": 250,
-            "batch_size": 50,
+            "epochs": 200,
+            "batch_size": 100,
             "base_learning_rate": 0.016,
         },
-        "signals": {"draws": 8},
+        "signals": {"draws": 4},
         "evaluation": {"false_discovery_rate": RATE},
         "compute": {"device": "cpu", "threads": 1},
     }
