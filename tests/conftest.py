@@ -3,11 +3,13 @@
 import ctypes
 import io
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +17,8 @@ from PIL import Image
 from torch.optim import AdamW, Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from mimia.data.imageset import ImageSet
+from mimia.data.loading import load_sides
 from mimia.runtime.arrays import Pixels
 from mimia.runtime.store import Store
 
@@ -22,6 +26,37 @@ from mimia.runtime.store import Store
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
+
+
+@pytest.fixture(scope="session")
+def digits_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that holds the decoded digits and nothing else: decoding them takes a second."""
+    place = tmp_path_factory.mktemp("digits")
+    load_sides({"source": "digits"}, Store(place))
+    return place
+
+
+@pytest.fixture(scope="session")
+def digits(digits_store: Path) -> ImageSet:
+    return load_sides({"source": "digits"}, Store(digits_store)).images
+
+
+@pytest.fixture(scope="session")
+def store_with_digits(digits_store: Path) -> Callable[[Path], Path]:
+    """Make a new store that need not decode the digits."""
+
+    def make(place: Path) -> Path:
+        shutil.copytree(digits_store, place, dirs_exist_ok=True)
+        return place
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def quick_network() -> Iterator[None]:
+    """Train the blind baseline's network for a moment: for runs of which its answer is not what is tested."""
+    with patch("mimia.validity.pixel_network._STEPS", 10):
+        yield
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 import mimia
 from mimia.runtime.arrays import Floats, Pixels
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 ROOT = Path(__file__).parents[1]
 QUICK = {"shadows": {"count": 2}, "recipe": {"preset": "mae-nano", "epochs": 2}, "compute": {"device": "cpu"}}
 

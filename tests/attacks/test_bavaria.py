@@ -57,7 +57,7 @@ def log_density(value: float, freedom: float, location: float, scale: float) -> 
 
 @pytest.mark.parametrize("online", [False, True])
 @given(data=st.data())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_score_is_that_of_the_formula(
     online: bool,
     drawn: Callable[..., st.SearchStrategy[AttackInput]],

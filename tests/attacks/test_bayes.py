@@ -23,7 +23,7 @@ def slow_score(inputs: AttackInput, image: int) -> float:
 
 
 @given(data=st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_score_is_that_of_the_formula(
     drawn: Callable[..., st.SearchStrategy[AttackInput]], data: st.DataObject
 ) -> None:

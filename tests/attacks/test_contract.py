@@ -38,7 +38,7 @@ STRONG = 1.0
 WEAK = 0.3
 BLANK = 1e-3  # distance of a blank image, where others have 1
 
-REPEATS = 200
+REPEATS = 100
 NOMINAL = 0.05
 RANGE = 0.999  # of what is still put down to chance
 TARGETS = 10  # that are evaluated by what was learned on the same shadows
@@ -181,7 +181,7 @@ def simulate(
 def quick(name: str) -> Attack:
     """Make an attack that learns for a shorter time than by default, where one trains a network or trees."""
     attack = make_attack(name)
-    for parameter, value in {"epochs": 4, "trees": 20}.items():
+    for parameter, value in {"epochs": 3, "trees": 12}.items():
         if hasattr(attack, parameter):
             setattr(attack, parameter, value)
     return attack

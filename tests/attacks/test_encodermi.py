@@ -50,7 +50,7 @@ def test_order_of_the_pairs_of_views_does_not_matter(variant: Variant, pool: Poo
 @BOTH_VARIANTS
 def test_what_the_mean_does_not_tell_is_found(variant: Variant) -> None:
     evaluated, members = leave_one_out(spread_alone(2, seed=1), 0), spread_alone(2, seed=1).membership[0]
-    attack = EncoderMI(variant=variant, epochs=20)
+    attack = EncoderMI(variant=variant, epochs=12)
     attack.fit(spread_alone(2, seed=0), population=spread_alone(2, seed=2, members=0))
     assert roc_auc_score(members, attack._score(evaluated)) > 0.95
     assert 0.4 < roc_auc_score(members, Threshold(signal="crop_similarity")._score(evaluated)) < 0.6
@@ -61,7 +61,7 @@ def test_members_whose_views_are_less_alike_are_found_too(variant: Variant, pool
     shadows, population = pool({"crop_similarity": PAIRS}, leak=-0.7)
     evaluated = pool({"crop_similarity": PAIRS}, leak=-0.7, seed=1)[0]
     scores = (
-        EncoderMI(variant=variant, epochs=20).fit(shadows, population=population)._score(leave_one_out(evaluated, 0))
+        EncoderMI(variant=variant, epochs=12).fit(shadows, population=population)._score(leave_one_out(evaluated, 0))
     )
     assert roc_auc_score(evaluated.membership[0], scores) > 0.8
 

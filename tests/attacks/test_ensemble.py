@@ -62,7 +62,7 @@ def slow_features(inputs: AttackInput, image: int, names: tuple[str, ...]) -> li
     ],
 )
 @given(data=st.data())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_features_are_the_targets_numbers_and_how_far_they_lie_below_the_references(
     names: tuple[str, ...], drawn: Callable[..., st.SearchStrategy[AttackInput]], data: st.DataObject
 ) -> None:

@@ -64,7 +64,7 @@ def slow_score(inputs: AttackInput, image: int, online: bool, variances: tuple[f
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize("is_pooled", [False, True])
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_score_is_that_of_the_formula(
     online: bool,
     is_pooled: bool,

@@ -56,7 +56,7 @@ def fitted(online: bool, gamma: float, temperature: float, pool: Pool) -> RMIA:
 @pytest.mark.parametrize("online", [False, True])
 @pytest.mark.parametrize(("gamma", "temperature"), [(1.0, 1.0), (2.0, 0.5), (0.8, 2.0)])
 @given(data=st.data())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_score_is_the_proportion_of_the_population_that_the_image_beats(
     online: bool, gamma: float, temperature: float, drawn: Drawn, pool: Pool, data: st.DataObject
 ) -> None:

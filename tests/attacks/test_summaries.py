@@ -34,7 +34,7 @@ def groups_of(values: Floats, chosen: Bools) -> list[list[float]]:
 
 
 @given(values_and_chosen())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_moments_are_those_of_the_chosen_values(drawn: tuple[Floats, Bools]) -> None:
     groups = groups_of(*drawn)
     means = [statistics.fmean(group) if group else math.nan for group in groups]
@@ -48,7 +48,7 @@ def test_moments_are_those_of_the_chosen_values(drawn: tuple[Floats, Bools]) -> 
 
 
 @given(values_and_chosen())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_mean_of_exponentials_is_that_of_the_chosen_values(drawn: tuple[Floats, Bools]) -> None:
     expected = [math.log(statistics.fmean(map(math.exp, group))) if group else math.nan for group in groups_of(*drawn)]
     np.testing.assert_allclose(log_mean_exp_where(*drawn), expected, rtol=1e-9, atol=1e-9)
@@ -66,7 +66,7 @@ def test_distances_are_means_over_the_draws_in_double_precision() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.booleans()), max_size=12))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_area_is_the_proportion_of_pairs_in_which_the_member_scores_higher(images: list[tuple[int, bool]]) -> None:
     scores, members = np.array([float(score) for score, _ in images]), np.array([each for _, each in images], bool)
     pairs = [(inside, outside) for inside in scores[members] for outside in scores[~members]]

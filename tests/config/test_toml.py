@@ -10,16 +10,18 @@ from mimia.config.families import recipe_presets
 from mimia.config.settings import read_settings
 from mimia.config.toml import to_toml
 
-SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+SCALARS = st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20)
+OF_ONE = st.dictionaries(st.text(max_size=20), SCALARS | st.lists(SCALARS, max_size=3), max_size=3)
+OPTIONS = st.dictionaries(st.text(max_size=20), OF_ONE, min_size=1, max_size=2)
 RECIPES = recipe_presets()
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
-    text=st.text(),
+    text=st.text(max_size=20),
     number=st.floats(min_value=0, allow_infinity=False),
-    names=st.lists(st.text(), max_size=3),
-    options=st.dictionaries(st.text(), st.dictionaries(st.text(), SCALARS | st.lists(SCALARS)), min_size=1, max_size=2),
+    names=st.lists(st.text(max_size=20), max_size=3),
+    options=OPTIONS,
 )
 def test_text_is_toml_of_the_same_values(text: str, number: float, names: list[str], options: dict[str, Any]) -> None:
     values = {"store": text, "recipe": {"weight_decay": number}, "attacks": {"names": names, "options": options}}

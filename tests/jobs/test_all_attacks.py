@@ -12,16 +12,20 @@ from PIL import Image
 
 from mimia.attacks.registry import ATTACKS
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.jobs.audit import audit
 from mimia.jobs.results import AuditResult
 from mimia.models.checkpoints import native
 from mimia.models.embedders import embedder_of
 from mimia.pretraining.command import pretrain
 from mimia.runtime.arrays import Pixels
-from mimia.runtime.store import Store
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 MEMBERS, SHADOWS, ONLINE = 30, 3, 6
+OPTIONS = {
+    **{name: {"epochs": 10} for name in ("encodermi-v", "encodermi-s", "partcrop")},
+    "quantile": {"trees": 20},
+}  # so that none takes long
 QUICK: dict[str, Any] = {
     "recipe": {
         "preset": "mae-nano",
@@ -31,10 +35,10 @@ QUICK: dict[str, Any] = {
         "batch_size": 30,
         "base_learning_rate": 0.016,
     },
-    "split": {"n_nonmembers": 60, "shadow_size": MEMBERS, "n_holdout": 30, "n_population": 30, "n_decoder": 50},
+    "split": {"n_nonmembers": 40, "shadow_size": MEMBERS, "n_holdout": 30, "n_population": 20, "n_decoder": 30},
     "shadows": {"count": SHADOWS, "online": ONLINE},
     "signals": {"draws": 2},
-    "attacks": {"names": ["all"]},
+    "attacks": {"names": ["all"], "options": OPTIONS},
     "compute": {"device": "cpu", "threads": 1},
 }
 OF_FITTED_DECODERS = {"dov4mm", "dov4mm-calibrated"}
@@ -51,16 +55,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folders(root: Path) -> dict[str, str]:
+def folders(root: Path, digits: ImageSet) -> dict[str, str]:
     """Folders with the target's training images, as many unseen images, and many other unseen images."""
-    digits = load_sides({"source": "digits"}, Store(root / "store")).images.pixels
     shuffled = np.random.default_rng(0).permutation(len(digits))
     for name, rows in zip(
         ("members", "unseen", "others"), np.split(shuffled[:360], [MEMBERS, 2 * MEMBERS]), strict=True
     ):
         (root / name).mkdir()
         for row in rows:
-            Image.fromarray(digits[row, 0]).save(root / name / f"{row:04d}.png")
+            Image.fromarray(digits.pixels[row, 0]).save(root / name / f"{row:04d}.png")
     return {name: str(root / name) for name in ("members", "unseen", "others")}
 
 
@@ -167,7 +170,7 @@ def test_same_audit_gives_the_same_scores_from_what_is_in_the_store(
 def test_attack_alone_gives_the_scores_that_it_gives_among_all(
     every: AuditResult, settings_of: Callable[..., Settings], attack: str
 ) -> None:
-    alone = audit(settings=settings_of("decoder", attacks={"names": [attack]})).scores
+    alone = audit(settings=settings_of("decoder", attacks={"names": [attack], "options": OPTIONS})).scores
     assert [*alone] == ["name", "id", "role", f"{attack} score", f"{attack} p-value"]
     assert alone == {column: every.scores[column] for column in alone}
 

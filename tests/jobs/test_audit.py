@@ -13,7 +13,6 @@ from mimia.attacks import registry
 from mimia.config.settings import Settings, read_settings
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.evaluation.intervals import Estimate
 from mimia.jobs.audit import audit
 from mimia.jobs.results import AuditResult
@@ -22,8 +21,8 @@ from mimia.pretraining.command import pretrain
 from mimia.report.html import render_report
 from mimia.runtime.arrays import Bools, Floats, Indices, fingerprint_of_ids
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 CountedSteps = Callable[..., AbstractContextManager[list[int]]]
 RECIPE: dict[str, Any] = {
     "preset": "mae-nano",
@@ -34,7 +33,8 @@ RECIPE: dict[str, Any] = {
     "base_learning_rate": 0.016,
 }
 LEAKY = RECIPE | {"epochs": 200}  # the area of the attacks becomes about .9
-SIDES = {"n_members": 100, "n_nonmembers": 1000, "shadow_size": 100, "n_holdout": 150}
+SIDES = {"n_members": 50, "n_nonmembers": 1000, "shadow_size": 50, "n_holdout": 150}
+FEW = {"n_members": 20, "n_nonmembers": 60, "shadow_size": 20, "n_holdout": 30}
 ATTACKS = ("threshold", "calibrated")
 
 
@@ -43,20 +43,16 @@ def settings_of(store: Path, **changes: Any) -> Settings:
         "store": str(store),
         "recipe": RECIPE,
         "signals": {"draws": 4},
+        "attacks": {"names": ATTACKS},
         "compute": {"device": "cpu", "threads": 1},
     }
     return read_settings(None, quick | changes)
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory, store_with_digits: Callable[[Path], Path]) -> Path:
     """One store for all tests that need not have one of their own."""
-    return tmp_path_factory.mktemp("store")
-
-
-@pytest.fixture(scope="module")
-def digits(shared: Path) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(shared)).images
+    return store_with_digits(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +71,7 @@ def shuffled(digits: ImageSet) -> Indices:
 def folders(tmp_path_factory: pytest.TempPathFactory, digits: ImageSet, shuffled: Indices) -> dict[str, str]:
     """What a target is trained on, as many images that it has never seen, and many more of those."""
     root = tmp_path_factory.mktemp("folders")
-    for name, rows in zip(("members", "unseen", "others"), np.split(shuffled[:700], [100, 200]), strict=True):
+    for name, rows in zip(("members", "unseen", "others"), np.split(shuffled[:400], [50, 100]), strict=True):
         write_images(root / name, digits, rows)
     return {name: str(root / name) for name in ("members", "unseen", "others")}
 
@@ -130,14 +126,12 @@ def value_of(estimate: Estimate | None) -> float:
 
 def test_report_says_who_is_who(leak: AuditResult, digits: ImageSet, shared: Path) -> None:
     run = leak.report.run
-    parts = {"members": 100, "non-members": 1000, "images of shadows": 200, "holdout": 150, "population": 50}
+    parts = {"members": 50, "non-members": 1000, "images of shadows": 100, "holdout": 150}
     assert run.counts == parts
-    assert [len(column(leak, "id", role)) for role in ("member", "nonmember", "holdout")] == [100, 1000, 150]
-    assert len(set(leak.scores["id"])) == 1250
+    assert [len(column(leak, "id", role)) for role in ("member", "nonmember", "holdout")] == [50, 1000, 150]
+    assert len(set(leak.scores["id"])) == 1200
     settings = settings_of(shared, split=SIDES).split
-    expected = split_for_audit(
-        digits, {"source": np.arange(len(digits))}, settings, SplitRequirements(shadows=2, population=True)
-    )
+    expected = split_for_audit(digits, {"source": np.arange(len(digits))}, settings, SplitRequirements(shadows=2))
     assert run.split == expected.fingerprint
     assert (run.image_shape, run.left_out) == ((1, 8, 8), ())
 
@@ -148,7 +142,7 @@ def test_target_was_trained_on_the_members(leak: AuditResult, shared: Path) -> N
     training = native.load_training(target)
     assert training is not None
     assert training.images_fingerprint == fingerprint_of_ids(column(leak, "id", "member"))
-    assert [model.images for model in leak.report.run.models] == [100, 100, 100]
+    assert [model.images for model in leak.report.run.models] == [50, 50, 50]
 
 
 @pytest.mark.parametrize("place", [0, 1], ids=ATTACKS)
@@ -187,7 +181,7 @@ def test_model_that_remembers_leaks_and_its_most_exposed_members_are_shown(leak:
 def test_histograms_count_every_image(leak: AuditResult) -> None:
     for histogram in leak.report.run.histograms:
         assert {group: sum(counts) for group, counts in histogram.counts.items()} == {
-            "members": 100,
+            "members": 50,
             "non-members": 1000,
         }
 
@@ -204,15 +198,16 @@ def test_same_settings_train_nothing_and_give_the_same_scores(
 
 def test_another_store_gives_the_same_scores(counted_steps: CountedSteps, tmp_path: Path) -> None:
     with counted_steps() as count:
-        first, second = (audit(settings=settings_of(tmp_path / name, split=SIDES)) for name in ("first", "second"))
-    assert count == [2 * 3 * 2 * 2]  # stores, models, epochs, steps
+        first, second = (audit(settings=settings_of(tmp_path / name, split=FEW)) for name in ("first", "second"))
+    assert count == [2 * 3 * 2]  # stores, models, epochs of a single step
     assert first.scores == second.scores
 
 
 def test_shadows_are_asked_about_their_own_images_once(
-    tmp_path: Path, folders: dict[str, str], checkpoint: Path, digits: ImageSet, shuffled: Indices
+    tmp_path: Path, folders: dict[str, str], shared: Path, digits: ImageSet, shuffled: Indices
 ) -> None:
-    write_images(tmp_path / "reference", digits, shuffled[700:])
+    target = pretrain(settings_of(shared, data={"source": folders["members"]}), tmp_path / "target")
+    write_images(tmp_path / "reference", digits, shuffled[400:700])
 
     def images_scored() -> int:
         return sum(len(np.load(path)) for path in (tmp_path / "store" / "signals").rglob("values.npy"))
@@ -220,7 +215,7 @@ def test_shadows_are_asked_about_their_own_images_once(
     def audit_against(nonmembers: str) -> AuditResult:
         sides = {"members": folders["members"], "nonmembers": nonmembers, "reference": str(tmp_path / "reference")}
         threshold = {"names": ["threshold"]}
-        return audit(settings=settings_of(tmp_path / "store", target=str(checkpoint), data=sides, attacks=threshold))
+        return audit(settings=settings_of(tmp_path / "store", target=str(target), data=sides, attacks=threshold))
 
     audit_against(folders["unseen"])
     before = images_scored()
@@ -234,8 +229,8 @@ def test_shadows_may_differ_from_the_target_in_what_the_auditor_does_not_know(
 ) -> None:
     shadows = {"mask_ratio": 0.25, "epochs": 3, "augmentation": "flip", "size": "micro"}
     with counted_steps() as count:
-        audit(settings=settings_of(tmp_path, split=SIDES, shadows=shadows))
-    assert count == [2 * 2 + 2 * 3 * 2]  # two steps an epoch: two epochs of the target, three of two shadows
+        audit(settings=settings_of(tmp_path, split=FEW, shadows=shadows))
+    assert count == [2 + 2 * 3]  # a step an epoch: two epochs of the target, three of two shadows
     trained = [path.parent for path in (tmp_path / "models").glob("*/training.json")]
     ratios = sorted(native.load_config(directory).spec.mask_ratio for directory in trained)
     assert ratios == [0.25, 0.25, 0.5]
@@ -261,7 +256,7 @@ def test_shadows_may_be_trained_on_images_of_another_source(shared: Path, folder
 
 
 def test_attacks_that_are_left_out_are_listed(shared: Path) -> None:
-    report = audit(settings=settings_of(shared, split=SIDES, attacks={"names": ["threshold"]})).report
+    report = audit(settings=settings_of(shared, split=FEW, attacks={"names": ["threshold"]})).report
     assert [found.attack for found in report.evaluations] == ["threshold"]
     assert [each.attack for each in report.run.attacks_not_run] == [
         name for name in registry.ATTACKS if name != "threshold"
@@ -277,8 +272,8 @@ def test_sides_may_have_folders_of_their_own(shared: Path, folders: dict[str, st
     homes = {"member": "members", "nonmember": "unseen" if reference == "own" else "others", "holdout": "others"}
     for role, home in homes.items():
         assert {path.name for path in Path(folders[home]).iterdir()}.issuperset(column(result, "name", role))
-    assert len(column(result, "name", "member")) == 100
-    assert result.report.run.counts["images of shadows"] == 200
+    assert len(column(result, "name", "member")) == 50
+    assert result.report.run.counts["images of shadows"] == 100
 
 
 def test_checkpoint_is_audited_with_its_own_members(
@@ -287,7 +282,7 @@ def test_checkpoint_is_audited_with_its_own_members(
     data = {"members": folders["members"], "nonmembers": folders["others"]}
     with counted_steps() as count:
         report = audit(settings=settings_of(shared, target=str(checkpoint), data=data)).report
-    assert count == [2 * 200 * 2]  # two shadows, trained as the target says that it was
+    assert count == [2 * 200]  # two shadows, trained as the target says that it was
     assert report.run.models[0].id == hashlib.sha256((checkpoint / "model.safetensors").read_bytes()).hexdigest()
     assert report.verdict.kind == "leaks"
 
@@ -296,7 +291,8 @@ def test_images_that_the_target_never_saw_are_not_told_apart(
     shared: Path, folders: dict[str, str], checkpoint: Path
 ) -> None:
     data = {"members": folders["unseen"], "nonmembers": folders["others"]}
-    report = audit(settings=settings_of(shared, target=str(checkpoint), data=data)).report
+    settings = settings_of(shared, target=str(checkpoint), data=data, shadows={"epochs": 20})
+    report = audit(settings=settings).report
     assert report.verdict.kind == "no leak found"
     for found in (*report.evaluations, *report.validity.blind):
         assert found.auc.low is not None
@@ -349,7 +345,7 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
         ({"data": {"reference": "digits"}}, "not for the members: pass --members too"),
         ({"target": "model"}, "needs to know its members: pass --members and --nonmembers, or use `mimia infer`"),
         ({"target": "model", "data": {"members": "digits", "nonmembers": "digits"}}, "There is no checkpoint at model"),
-        ({"split": {"n_members": 2000}}, "needs 8,001 different images, and there are 1,797"),
+        ({"split": {"n_members": 2000}, "attacks": {}}, "needs 8,001 different images, and there are 1,797"),
         ({"split": SIDES | {"n_members": 4}}, "At least 5 members are needed, and this split has 4"),
         ({"split": SIDES | {"n_nonmembers": 1}}, "At least 5 non-members are needed, and this split has 1"),
         ({"attacks": {"names": ["guess"]}}, "no attack 'guess': `mimia attacks` lists"),
@@ -365,7 +361,7 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
             "'gradient' needs the target's decoder, and this run has the encoder alone",
         ),
         (
-            {"split": SIDES | {"n_population": 4}},
+            {"split": SIDES | {"n_population": 4}, "attacks": {}},
             "At least 5 population images are needed, and this split has 4",
         ),
         ({"recipe": RECIPE | {"patch_size": 3}}, "patches of 3 px do not tile images of 8 px"),
@@ -408,7 +404,7 @@ def test_images_of_one_class_have_no_classes_to_be_read(
     shared: Path, digits: ImageSet, shuffled: Indices, tmp_path: Path
 ) -> None:
     """The images of a side lie in one folder within the folder that is named."""
-    sides = dict(zip(("members", "nonmembers"), np.split(shuffled[:700], [100]), strict=True))
+    sides = dict(zip(("members", "nonmembers"), np.split(shuffled[:300], [40]), strict=True))
     for name, rows in sides.items():
         (tmp_path / name).mkdir()
         write_images(tmp_path / name / "photos", digits, rows)
@@ -418,7 +414,7 @@ def test_images_of_one_class_have_no_classes_to_be_read(
 
 
 def test_target_and_shadows_are_stopped_by_the_same_images(shared: Path) -> None:
-    recipe = RECIPE | {"epochs": 30, "defences": {"early_stopping": {"patience": 1}}}
-    report = audit(settings=settings_of(shared, recipe=recipe, split=SIDES | {"n_validation": 60})).report
-    assert all(0 < len(model.losses) <= 30 for model in report.run.models)
+    recipe = RECIPE | {"epochs": 10, "defences": {"early_stopping": {"patience": 1}}}
+    report = audit(settings=settings_of(shared, recipe=recipe, split=FEW | {"n_validation": 60})).report
+    assert all(0 < len(model.losses) <= 10 for model in report.run.models)
     assert len(report.run.models) == 3

@@ -7,12 +7,11 @@ from PIL import Image
 
 from mimia.config.settings import read_settings
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.jobs.audit import audit
 from mimia.pretraining.command import pretrain
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 RECIPE = {"preset": "mae-nano", "epochs": 300}
 
 
@@ -21,11 +20,6 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     store = str(tmp_path_factory.mktemp("store"))
     quick = {"compute": {"device": "cpu", "threads": 1}, "signals": {"draws": 4}}
     return {"store": store, "recipe": RECIPE, "attacks": {"names": ["calibrated"]}, **quick}
-
-
-@pytest.fixture(scope="module")
-def digits(common: dict[str, Any]) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(common["store"])).images
 
 
 def write(folder: Path, images: ImageSet) -> str:

@@ -14,6 +14,8 @@ from mimia.models.checkpoints import native
 from mimia.models.registry import family_named
 from mimia.models.tokenizer import TokenModel
 
+pytestmark = pytest.mark.usefixtures("quick_network")
+
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_model_is_trained_and_audited(family: str, data_file: Callable[[str], Path], tmp_path: Path) -> None:

@@ -12,26 +12,26 @@ import torch
 from PIL import Image
 
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.jobs.audit import audit
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.export import export
 from mimia.models.mae import of_decoder
 from mimia.pretraining.command import pretrain
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
+
+pytestmark = pytest.mark.usefixtures("quick_network")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, digits: ImageSet) -> Path:
     """A store, and folders of members and non-members."""
     folder = tmp_path_factory.mktemp("run")
-    images = load_sides({"source": "digits"}, Store(folder / "store")).images
-    rows = np.random.default_rng(0).permutation(len(images))
+    rows = np.random.default_rng(0).permutation(len(digits))
     for side, chosen in {"members": rows[:30], "nonmembers": rows[30:130]}.items():
         (folder / side).mkdir()
         for row in chosen:
-            Image.fromarray(images.pixels[row, 0]).save(folder / side / f"{row:04d}.png")
+            Image.fromarray(digits.pixels[row, 0]).save(folder / side / f"{row:04d}.png")
     return folder
 
 
@@ -39,7 +39,7 @@ def settings_of(folder: Path, preset: str = "mae-nano", **changes: Any) -> Setti
     values = {
         "store": str(folder / "store"),
         "data": {"members": str(folder / "members"), "nonmembers": str(folder / "nonmembers")},
-        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 60, "batch_size": 15},
+        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 10, "batch_size": 30},
         "signals": {"draws": 2},
         "compute": {"device": "cpu", "threads": 1},
     }

@@ -9,14 +9,14 @@ from PIL import Image
 from scipy.stats import binomtest
 
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.jobs.infer import infer
 from mimia.jobs.results import InferenceResult
 from mimia.pretraining.command import TRAINED_ON, pretrain
 from mimia.runtime.arrays import Bools, Indices, Pixels
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 RATE = 0.1
 HOLDOUT = 150
 
@@ -28,13 +28,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def target(root: Path) -> Path:
-    """A model that was trained on 100 digits until it remembered them (area .96)."""
+    """A model that was trained on 100 digits until it remembered them."""
     return pretrain(settings_of(root, split={"n_members": 100}), root / "target")
 
 
 @pytest.fixture(scope="module")
-def digits(root: Path) -> Pixels:
-    return load_sides({"source": "digits"}, Store(root / "store")).images.pixels
+def digits(digits: ImageSet) -> Pixels:
+    return digits.pixels
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +74,11 @@ def settings_of(root: Path, **changes: Any) -> Settings:
             "preset": "mae-nano",
             "patch_size": 4,
             "mask_ratio": 0.5,
-            "epochs": 250,
-            "batch_size": 50,
+            "epochs": 200,
+            "batch_size": 100,
             "base_learning_rate": 0.016,
         },
-        "signals": {"draws": 8},
+        "signals": {"draws": 4},
         "evaluation": {"false_discovery_rate": RATE},
         "compute": {"device": "cpu", "threads": 1},
     }

@@ -7,19 +7,17 @@ from torch import Tensor
 
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.base import MaskedImageModel
 from mimia.models.per_sample_gradients import norms, per_image_gradients
 from mimia.pretraining.pool import untrained
 from mimia.pretraining.specs import spec_for
-from mimia.runtime.store import Store
 
 every_family = pytest.mark.parametrize("family", ["mae", "simmim", "swin", "beit"])
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images.take(np.arange(7))
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.arange(7))
 
 
 def asked(family: str, images: ImageSet) -> tuple[MaskedImageModel, Tensor, Tensor]:

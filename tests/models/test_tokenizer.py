@@ -9,7 +9,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 from transformers import FlavaImageProcessorPil
 
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.models import tokenizer as module
 from mimia.models.base import ModelSpec
 from mimia.models.patches import patchify, unpatchify
@@ -21,7 +21,6 @@ from mimia.models.tokenizer import (
     make_tokenizer,
 )
 from mimia.runtime.arrays import Pixels
-from mimia.runtime.store import Store
 
 DALLE = TokenizerArchitecture(kind="dalle", vocabulary=30, config={"hidden_size": 8})
 
@@ -59,8 +58,8 @@ def make_dalle_tokenizer(spec: ModelSpec) -> DalleTokenizer:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> Pixels:
-    return np.array(load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images.pixels)
+def digits(digits: ImageSet) -> Pixels:
+    return np.array(digits.pixels)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

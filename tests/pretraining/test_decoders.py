@@ -8,7 +8,6 @@ from sklearn.linear_model import LinearRegression
 from mimia.config.recipes import Recipe
 from mimia.config.settings import DecoderSettings
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.checkpoints import native
 from mimia.models.mae import MAE, SIZES, MAEArchitecture, of_decoder
 from mimia.models.simmim import SIZES as SIMMIM_SIZES
@@ -29,8 +28,8 @@ def context_in(store: Store) -> TrainingContext:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images.take(np.arange(120))
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.arange(120))
 
 
 def make_mae(images: ImageSet, seed: int, architecture: MAEArchitecture = SIZES["nano"]) -> MAE:

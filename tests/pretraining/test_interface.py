@@ -6,18 +6,16 @@ import torch
 
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.pretraining.defences import DPSGD, EMA, CrossFitting, EarlyStopping
 from mimia.pretraining.interface import pretrain
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.store import Store
 
 RECIPE = Recipe.model_validate({"preset": "mae-nano", "epochs": 2, "batch_size": 10})
 
 
 @pytest.fixture
-def digits(store: Store) -> ImageSet:
-    return load_sides({"source": "digits"}, store).images.take(np.arange(40))
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.arange(40))
 
 
 def test_model_is_trained_once_for_a_recipe_a_defence_and_a_seed(digits: ImageSet, tmp_path: Path) -> None:

@@ -13,7 +13,6 @@ from mimia.config.settings import SplitSettings
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.file_metadata import FACTS
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained, pretrained_shadows
@@ -58,11 +57,6 @@ OF_OTHERS: list[dict[str, Any]] = [  # settings that only go with others
     {"preset": "beit-nano"},
     {"preset": "beit-nano", "vocabulary": 32},
 ]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture

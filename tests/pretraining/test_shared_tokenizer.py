@@ -11,7 +11,6 @@ from mimia.config.recipes import Recipe
 from mimia.config.settings import SplitSettings
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.data.splits import Split
 from mimia.models.base import ModelSpec
 from mimia.models.beit import BEiT, beit_architecture
@@ -31,8 +30,8 @@ def context_in(store: Store, tokenizer: Tokenizer | None = None) -> TrainingCont
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images.take(np.arange(90))
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.arange(90))
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints.native import Training
 from mimia.pretraining import steps as training_steps
@@ -80,8 +79,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def digits(store: Path) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(store)).images.take(np.arange(64))
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.arange(64))
 
 
 @pytest.fixture

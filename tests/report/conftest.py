@@ -15,7 +15,6 @@ from mimia.attacks.base import Scores
 from mimia.config.settings import Settings, read_settings
 from mimia.config.toml import to_toml
 from mimia.data.imageset import ImageSet, LeftOut
-from mimia.data.loading import load_sides
 from mimia.evaluation.comparison import compare
 from mimia.evaluation.conformal import conformal_p_values, discoveries
 from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
@@ -29,7 +28,6 @@ from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, 
 from mimia.report.sections.gallery.pictures import make_gallery
 from mimia.runtime.arrays import Bools, Floats
 from mimia.runtime.compute import ComputeSettings, hardware, versions
-from mimia.runtime.store import Store
 from mimia.validity.blind_baseline import BlindGuess, evaluate_guesses, sides_differ
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
 from mimia.validity.matching import evaluate_matched
@@ -92,11 +90,6 @@ def settings() -> Settings:
             "evaluation": {"fewest_false_positives": 11},
         },
     )
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture(scope="session")

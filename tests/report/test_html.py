@@ -83,7 +83,7 @@ def page(report: Report, pages: dict[str, str]) -> str:
     return pages[report.kind]
 
 
-@pytest.fixture(scope="module", params=[1280, 1001, 1000, 400], ids=lambda width: f"{width} px")
+@pytest.fixture(scope="module", params=[1001, 1000, 400], ids=lambda width: f"{width} px")
 def opened(
     request: pytest.FixtureRequest, browser: Browser, page: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[LoadedCheckpoint]:

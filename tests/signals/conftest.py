@@ -11,7 +11,6 @@ import torch
 from mimia.config.recipes import Recipe
 from mimia.config.settings import SignalSettings
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.beit import BEiT
 from mimia.models.checkpoints import native
 from mimia.models.mae import MAE, of_decoder
@@ -20,7 +19,6 @@ from mimia.models.tokenizer import PatchTokenizer
 from mimia.pretraining.specs import spec_for
 from mimia.runtime.arrays import content_id
 from mimia.runtime.compute import ComputeSettings
-from mimia.runtime.store import Store
 from mimia.signals.base import QueryConfig
 from mimia.signals.queried import QueriedModel
 
@@ -34,11 +32,6 @@ def save_with_latent_decoder(checkpoint: Path, out: Path) -> None:
     encoder = {name: value for name, value in source.state_dict().items() if not of_decoder(name)}
     model.load_state_dict(model.state_dict() | encoder)
     native.save(out, model)
-
-
-@pytest.fixture(scope="session")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture(scope="session")

@@ -45,17 +45,15 @@ def blocks(picture: Floats, size: int) -> Iterator[Floats]:
 
 
 def similarity_at(first: Floats, second: Floats, row: int, column: int) -> float:
-    """SSIM of two pictures of one channel, (H, W), at a pixel, window point by window point (equation 13)."""
-    points = []
-    for down in range(-5, 6):
-        for across in range(-5, 6):
-            place = tuple(
-                abs(at) if at < side else 2 * (side - 1) - at
-                for at, side in zip((row + down, column + across), first.shape, strict=True)
-            )
-            points.append((math.exp(-(down**2 + across**2) / (2 * 1.5**2)), first[place], second[place]))
-    weights, a, b = np.array(points).T
-    weights /= weights.sum()
+    """SSIM of two pictures of one channel, (H, W), at a pixel, from its window (equation 13)."""
+    steps = np.arange(-5, 6)
+    rows, columns = (
+        np.where(at < side, np.abs(at), 2 * (side - 1) - at)
+        for at, side in zip((row + steps, column + steps), first.shape, strict=True)
+    )
+    weights = np.exp(-(steps[:, None] ** 2 + steps**2) / (2 * 1.5**2))
+    a, b = first[np.ix_(rows, columns)], second[np.ix_(rows, columns)]
+    weights = weights / weights.sum()
     mean_a, mean_b = (weights * a).sum(), (weights * b).sum()
     variance_a, variance_b = (weights * (a - mean_a) ** 2).sum(), (weights * (b - mean_b) ** 2).sum()
     covariance = (weights * (a - mean_a) * (b - mean_b)).sum()
@@ -111,11 +109,11 @@ def spec_of(size: int, patch_size: int, channels: int) -> ModelSpec:
 @every_distance
 @given(
     seed=st.integers(0, 2**32 - 1),
-    sizes=st.sampled_from([(6, 2), (6, 3), (8, 2), (8, 4), (12, 4)]),
+    sizes=st.sampled_from([(6, 2), (6, 3), (8, 2), (8, 4)]),
     channels=st.sampled_from([1, 3]),
     noise=st.sampled_from([0.01, 0.1, 1.0]),
 )
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_distances_are_their_formulas(
     distance: Distance, seed: int, sizes: tuple[int, int], channels: int, noise: float
 ) -> None:

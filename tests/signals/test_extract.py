@@ -1,7 +1,8 @@
 """The engine that computes signals, and what holds for every signal."""
 
 import gc
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -241,9 +242,9 @@ def test_one_draw_is_enough(save: Save, digits: ImageSet, store: Store, name: st
 
 @every_signal
 def test_interrupted_scoring_goes_on_where_it_stopped(save: Save, digits: ImageSet, tmp_path: Path, name: str) -> None:
-    checkpoint, rows = save("target"), np.arange(20)
-    query = replace(QUERY, settings=QUERY.settings.model_copy(update={"batch_size": 4}))
-    batches = -(-20 // max(1, 4 // SIGNALS[name]().forward_passes(query)))
+    checkpoint, rows = save("target"), np.arange(10)
+    query = replace(QUERY, settings=QUERY.settings.model_copy(update={"batch_size": 4, "draws": 2}))
+    batches = -(-10 // max(1, 4 // SIGNALS[name]().forward_passes(query)))
     undisturbed = score(name, checkpoint, digits, Store(tmp_path / "undisturbed"), rows, query)
     store = Store(tmp_path / "interrupted")
     images, _ = counted(digits, interrupt_at=3)
@@ -281,65 +282,111 @@ def test_same_query_is_never_computed_twice(save: Save, digits: ImageSet, store:
     assert np.array_equal(first, again)
 
 
-@every_signal
-def test_another_query_never_gets_an_old_result(
-    save: Save, digits: ImageSet, store: Store, tmp_path: Path, name: str
-) -> None:
-    checkpoint = save("target")
-    rows = ROWS[:4]
-    first = score(name, checkpoint, digits, store, rows)
-    darker = SPEC.model_copy(update={"mean": (0.5,)})
-    space = SPEC.model_copy(update={"target_space": "normalised"})
-    ratio = SPEC.model_copy(update={"mask_ratio": 0.5})
+class AskedError(Exception):
+    """The key of an artifact that a store was asked for."""
+
+    def __init__(self, key: Mapping[str, Any]) -> None:
+        self.key = json.dumps(key, sort_keys=True)
+
+
+class KeysAlone(Store):
+    """A store that makes nothing, and tells what it was asked for."""
+
+    def make(self, kind: str, settings: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
+        raise AskedError(settings)
+
+
+Changes = Callable[[str], dict[str, Callable[[Store], Floats]]]
+
+
+@pytest.fixture
+def changes(save: Save, digits: ImageSet) -> Changes:
+    """Make functions that score a few images, the first as they are and the others with one thing changed."""
+    checkpoint, rows = save("target"), ROWS[:2]
+    darker, space, ratio = (
+        SPEC.model_copy(update=update)
+        for update in ({"mean": (0.5,)}, {"target_space": "normalised"}, {"mask_ratio": 0.5})
+    )
     crops, more_crops = (
         replace(QUERY, recipe=QUERY.recipe.model_copy(update={"augmentation": "crop", "crop_scale": scale}))
         for scale in [(0.2, 1.0), (0.6, 1.0)]
     )
-    changes: dict[str, Callable[[Store], Floats]] = {
-        "seed": lambda place: score(name, checkpoint, digits, place, rows, seed=2),
-        "draws": lambda place: score(name, checkpoint, digits, place, rows, draws=8),
-        "images": lambda place: score(name, checkpoint, digits, place, rows + 1),
-        "weights": lambda place: score(name, save("weights", seed=1), digits, place, rows),
-        "pixel statistics": lambda place: score(name, save("pixel statistics", spec=darker), digits, place, rows),
-        "statistics of the target": lambda place: score(
-            name, checkpoint, digits, place, rows, query=replace(QUERY, spec=darker)
-        ),
-        "target space": lambda place: score(name, save("space", spec=space), digits, place, rows),
-        "mask ratio": lambda place: score(
-            name, save("ratio", spec=ratio), digits, place, rows, query=replace(QUERY, spec=ratio)
-        ),
-        "crops": lambda place: score(name, checkpoint, digits, place, rows, query=crops),
-        "area of crops": lambda place: score(name, checkpoint, digits, place, rows, query=more_crops),
-        "precision": lambda place: score(
-            name,
-            checkpoint,
-            digits,
-            place,
-            rows,
-            query=replace(QUERY, compute=COMPUTE.model_copy(update={"precision": "bf16"})),
-        ),
+    half = replace(QUERY, compute=COMPUTE.model_copy(update={"precision": "bf16"}))
+    others = {
+        "weights": save("weights", seed=1),
+        "pixel statistics": save("pixel statistics", spec=darker),
+        "space": save("space", spec=space),
+        "ratio": save("ratio", spec=ratio),
     }
-    changed = set()
-    for change, computed in changes.items():
-        answer = computed(store)
-        assert np.array_equal(answer, computed(Store(tmp_path / change))), change
-        if not np.array_equal(answer, first):
-            changed.add(change)
-    assert changed >= ({"images"} if name in WITHOUT_MODEL else {"images", "weights"})
-    if name == "reconstruction":
-        assert changed == set(changes) - {"statistics of the target", "crops", "area of crops"}
-    if name == "loss_neighbourhood":
-        assert changed == set(changes) - {"statistics of the target"}
-    if name == "patch_predictability":
-        assert changed == {"images", "seed", "statistics of the target"}
+    of_target = replace(QUERY, spec=darker)
+    masked = replace(QUERY, spec=ratio)
+
+    def make(name: str) -> dict[str, Callable[[Store], Floats]]:
+        return {
+            "nothing": lambda place: score(name, checkpoint, digits, place, rows),
+            "seed": lambda place: score(name, checkpoint, digits, place, rows, seed=2),
+            "draws": lambda place: score(name, checkpoint, digits, place, rows, draws=8),
+            "images": lambda place: score(name, checkpoint, digits, place, rows + 1),
+            "weights": lambda place: score(name, others["weights"], digits, place, rows),
+            "pixel statistics": lambda place: score(name, others["pixel statistics"], digits, place, rows),
+            "statistics of the target": lambda place: score(name, checkpoint, digits, place, rows, query=of_target),
+            "target space": lambda place: score(name, others["space"], digits, place, rows),
+            "mask ratio": lambda place: score(name, others["ratio"], digits, place, rows, query=masked),
+            "crops": lambda place: score(name, checkpoint, digits, place, rows, query=crops),
+            "area of crops": lambda place: score(name, checkpoint, digits, place, rows, query=more_crops),
+            "precision": lambda place: score(name, checkpoint, digits, place, rows, query=half),
+        }
+
+    return make
+
+
+@every_signal
+def test_another_query_never_gets_an_old_result(changes: Changes, tmp_path: Path, name: str) -> None:
+    """What has a key of its own is computed: only what shares one is compared."""
+    asked: dict[str, list[str]] = {}
+    computed = changes(name)
+    for change, compute in computed.items():
+        with pytest.raises(AskedError) as caught:
+            compute(KeysAlone(tmp_path / "nothing"))
+        asked.setdefault(caught.value.key, []).append(change)
+    alike = next(together for together in asked.values() if "nothing" in together)
+    assert {"images"} | (set() if name in WITHOUT_MODEL else {"weights"}) <= set(computed) - set(alike)
+    for together in asked.values():
+        answers = [computed[change](Store(tmp_path / change)) for change in together if len(together) > 1]
+        assert all(np.array_equal(answer, answers[0]) for answer in answers), together
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("reconstruction", {"statistics of the target", "crops", "area of crops"}),
+        ("loss_neighbourhood", {"statistics of the target"}),
+    ],
+)
+def test_numbers_differ_where_the_query_does(
+    changes: Changes, store: Store, tmp_path: Path, name: str, expected: set[str]
+) -> None:
+    answers = {change: computed(store) for change, computed in changes(name).items()}
+    for change, computed in changes(name).items():
+        assert np.array_equal(computed(Store(tmp_path / change)), answers[change]), change
+    unchanged = {change for change, answer in answers.items() if np.array_equal(answer, answers["nothing"])}
+    assert unchanged == expected | {"nothing"}
+
+
+def test_predictability_of_patches_depends_on_the_masks_and_the_statistics_alone(
+    changes: Changes, store: Store
+) -> None:
+    answers = {change: computed(store) for change, computed in changes("patch_predictability").items()}
+    changed = {change for change, answer in answers.items() if not np.array_equal(answer, answers["nothing"])}
+    assert changed == {"images", "seed", "statistics of the target"}
 
 
 @every_signal
 def test_half_precision_is_close_to_full(save: Save, digits: ImageSet, store: Store, name: str) -> None:
     checkpoint = save("target")
     half = replace(QUERY, compute=COMPUTE.model_copy(update={"precision": "bf16"}))
-    full = score(name, checkpoint, digits, store)
-    difference = np.abs(score(name, checkpoint, digits, store, query=half) - full).max()
+    full = score(name, checkpoint, digits, store, ROWS[:4])
+    difference = np.abs(score(name, checkpoint, digits, store, ROWS[:4], query=half) - full).max()
     exact = name in {*WITHOUT_MODEL, "gradients"}  # a norm is no mean, over which rounding errors cancel
     assert difference == 0 if exact else 0 < difference < 0.05 * np.abs(full).max()
 

@@ -10,18 +10,11 @@ from scipy.stats import binomtest, norm
 from sklearn.datasets import load_sample_images
 
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.runtime.arrays import Bools, Floats, Pixels
-from mimia.runtime.store import Store
 from mimia.validity.blind_baseline import BlindGuess, blind_auc, blind_guesses, sides_differ
 from mimia.validity.pixel_network import centres
 
 Prepare = Callable[[Image.Image], Image.Image]
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 @pytest.fixture(scope="module")

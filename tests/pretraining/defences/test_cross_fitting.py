@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.defences import cross_fitting
@@ -20,11 +19,6 @@ from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.store import Store
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
 
 
 def make_recipe(pairs: int = 1, **changes: Any) -> Recipe:

@@ -3,7 +3,6 @@ import numpy as np
 from mimia.config.recipes import Recipe
 from mimia.data.file_metadata import FACTS
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained
@@ -13,8 +12,8 @@ from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.store import Store
 
 
-def test_a_single_image_is_trained_on_of_those_that_show_the_same_picture(store: Store) -> None:
-    digits = load_sides({"source": "digits"}, store).images.take(np.arange(20))
+def test_a_single_image_is_trained_on_of_those_that_show_the_same_picture(digits: ImageSet, store: Store) -> None:
+    digits = digits.take(np.arange(20))
     pixels = np.concatenate([digits.pixels, digits.pixels[:3, :, :, ::-1]])
     ids = np.array([content_id(image) for image in pixels])
     repeated = ImageSet(pixels, ids, ids, np.zeros((len(pixels), len(FACTS))))

@@ -22,7 +22,6 @@ from mimia.cli.app import app
 from mimia.config.recipes import Recipe
 from mimia.config.settings import DecoderSettings
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.native import Privacy, Training
@@ -57,8 +56,8 @@ def make_privacy(clip: float, noise_multiplier: float) -> Privacy:
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    return load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images.take(np.arange(64))
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.arange(64))
 
 
 def asked(images: ImageSet, count: int, **changes: Any) -> tuple[MaskedImageModel, Tensor, Tensor]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints.native import Training
 from mimia.pretraining import trainer as loop
@@ -32,9 +31,8 @@ STEPS = 2  # of an epoch
 
 
 @pytest.fixture(scope="module")
-def digits(tmp_path_factory: pytest.TempPathFactory) -> ImageSet:
-    images = load_sides({"source": "digits"}, Store(tmp_path_factory.mktemp("digits"))).images
-    return images.take(np.random.default_rng(0).permutation(len(images))[:220])
+def digits(digits: ImageSet) -> ImageSet:
+    return digits.take(np.random.default_rng(0).permutation(len(digits))[:220])
 
 
 def make_recipe(**changes: Any) -> Recipe:

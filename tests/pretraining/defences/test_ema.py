@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.config.recipes import Recipe
-from mimia.data.loading import load_sides
+from mimia.data.imageset import ImageSet
 from mimia.models.base import MaskedImageModel
 from mimia.pretraining import trainer as loop
 from mimia.pretraining.context import TrainingContext
@@ -25,8 +25,8 @@ DECAY = 0.8
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Callable[[str], MaskedImageModel]:
-    images = load_sides({"source": "digits"}, Store(tmp_path)).images.take(np.arange(40))
+def run(tmp_path: Path, digits: ImageSet) -> Callable[[str], MaskedImageModel]:
+    images = digits.take(np.arange(40))
     values = {"preset": "mae-nano", "epochs": 4, "batch_size": 20, "defences": {"ema": {"decay": DECAY}}}
     recipe = Recipe.model_validate(values)
 
