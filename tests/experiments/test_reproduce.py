@@ -25,6 +25,7 @@ from mimia.experiments.results import is_result_of, read_result, thinned, write_
 from mimia.experiments.runner import Selection, reproduce, write_pages
 from mimia.runtime.errors import MimiaError
 
+pytestmark = pytest.mark.usefixtures("quick_network")
 COMPUTE: dict[str, Any] = {"compute": {"device": "cpu", "threads": 1}}
 STEPS = 4  # of each training
 TINY: dict[str, Any] = {
@@ -58,8 +59,8 @@ def declare(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Cell]], None]
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("store")
+def store(tmp_path_factory: pytest.TempPathFactory, store_with_digits: Callable[[Path], Path]) -> Path:
+    return store_with_digits(tmp_path_factory.mktemp("store"))
 
 
 def run(

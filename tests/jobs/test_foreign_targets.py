@@ -39,7 +39,7 @@ def settings_of(folder: Path, preset: str = "mae-nano", **changes: Any) -> Setti
     values = {
         "store": str(folder / "store"),
         "data": {"members": str(folder / "members"), "nonmembers": str(folder / "nonmembers")},
-        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 10, "batch_size": 30},
+        "recipe": {"preset": preset, "patch_size": 4, "mask_ratio": 0.5, "epochs": 60, "batch_size": 30},
         "signals": {"draws": 2},
         "compute": {"device": "cpu", "threads": 1},
     }

@@ -22,13 +22,15 @@ HOLDOUT = 150
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("inference")
+def root(tmp_path_factory: pytest.TempPathFactory, store_with_digits: Callable[[Path], Path]) -> Path:
+    root = tmp_path_factory.mktemp("inference")
+    store_with_digits(root / "store")
+    return root
 
 
 @pytest.fixture(scope="module")
 def target(root: Path) -> Path:
-    """A model that was trained on 100 digits until it remembered them."""
+    """A model that was trained on 100 digits until it remembered them (area .96)."""
     return pretrain(settings_of(root, split={"n_members": 100}), root / "target")
 
 
@@ -74,11 +76,11 @@ def settings_of(root: Path, **changes: Any) -> Settings:
             "preset": "mae-nano",
             "patch_size": 4,
             "mask_ratio": 0.5,
-            "epochs": 200,
-            "batch_size": 100,
+            "epochs": 250,
+            "batch_size": 50,
             "base_learning_rate": 0.016,
         },
-        "signals": {"draws": 4},
+        "signals": {"draws": 8},
         "evaluation": {"false_discovery_rate": RATE},
         "compute": {"device": "cpu", "threads": 1},
     }
