@@ -35,7 +35,7 @@ from mimia.runtime.arrays import Floats, Pixels, content_id
 from mimia.runtime.store import Store
 from mimia.signals.reconstruction_check import relative_error
 
-FOLDER = Path(__file__).parents[1] / "validity"
+FOLDER = Path(__file__).parent / "validity"
 MEMBERS, NONMEMBERS, GREY = "#d1495b", "#1b6ca8", "#7b8794"
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
