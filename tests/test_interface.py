@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 
 import mimia
+from mimia.config.defences import Defence
 from mimia.runtime.arrays import Floats, Pixels
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 ROOT = Path(__file__).parents[1]
+MEMBERSHIP = np.array([[True, False, False, True], [False, True, False, False]])
 QUICK = {"shadows": {"count": 2}, "recipe": {"preset": "mae-nano", "epochs": 2}, "compute": {"device": "cpu"}}
 
 
@@ -31,10 +34,12 @@ def audited_function(pixels: Pixels) -> Floats:
 
 
 def test_everything_offered_is_there_and_nothing_is_imported_before_it_is_used() -> None:
-    script = "import sys, mimia; print({'torch', 'sklearn', 'matplotlib'} & set(sys.modules), len(dir(mimia)))"
+    script = (
+        "import sys, mimia; print({'torch', 'sklearn', 'matplotlib'} & set(sys.modules), len(dir(mimia))); "
+        "[getattr(mimia, name) for name in reversed(mimia.__all__)]; mimia.defences.EMA()"
+    )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603
     assert ended.stdout.startswith("set()")
-    assert all(getattr(mimia, name) is not None for name in mimia.__all__)
     assert {"audit", "infer", "pretrain", "load_model", "load_images", "extract_signals"} <= set(mimia.__all__)
 
 
@@ -89,6 +94,38 @@ def test_settings_name_what_is_wrong(digits: Pixels) -> None:
         mimia.audit(members=digits, nonmembers=digits, settings={"recipe": {"epoch": 1}})
     with pytest.raises(mimia.MimiaError, match="cannot be read from a value of type int"):
         mimia.audit(audited_function, members=3, nonmembers=digits, settings=QUICK)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda _: mimia.attacks.Calibrated().fit(-np.ones((2, 4)), MEMBERSHIP), "reconstruction has negative ones"),
+        (lambda _: mimia.attacks.LiRA().fit(np.ones((1, 4)), MEMBERSHIP[:1]), "needs 2 shadow models and has 1"),
+        (lambda _: mimia.load_images(np.zeros((8, 8, 3), np.uint8)), "may be one image in colour"),
+        (lambda _: mimia.load_images(np.zeros((2, 8, 8), np.uint8), image_size=0), "image_size is 0"),
+        (lambda _: mimia.load_images(np.zeros((2, 8, 8), np.uint8), channels=2), "channels is 2"),
+        (lambda digits: mimia.pretrain(digits[:20], "mae-nano", seed=-1), "The seed is -1"),
+        (lambda digits: mimia.pretrain(digits[:20], "mae-nano", defence=Defence()), "is no registered defence"),
+        (lambda digits: mimia.extract_signals("model", digits, ["embeddings"]), "Pass lists of models"),
+        (lambda digits: mimia.extract_signals([audited_function], digits, ["embeddings"], n_masks=0), "n_masks is 0"),
+        (lambda _: mimia.load_model("nowhere", {"mean": "grey"}), "The settings of the checkpoint are wrong"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "call",
+)
+def test_wrong_arguments_are_refused_in_one_sentence(
+    digits: Pixels, call: Callable[[Pixels], object], message: str
+) -> None:
+    with pytest.raises(mimia.MimiaError, match=message):
+        call(digits)
+
+
+def test_arrays_are_images_everywhere_and_0_and_1_are_membership(digits: Pixels) -> None:
+    found = mimia.extract_signals([audited_function], digits[:6], ["embeddings", "embeddings"], n_masks=1)
+    assert found["embeddings"].shape[:2] == (1, 6)
+    losses = np.random.default_rng(0).random((2, 6))
+    membership = np.array([[1, 0, 0, 1, 0, 0], [0, 1, 0, 0, 1, 0]])
+    whole, truth = (mimia.attacks.Calibrated().fit(losses, each) for each in (membership, membership.astype(bool)))
+    assert np.array_equal(whole.score(losses[0]), truth.score(losses[0]))
 
 
 def test_types_of_the_examples_are_checked(tmp_path: Path) -> None:

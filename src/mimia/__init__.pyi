@@ -1,4 +1,5 @@
 from . import attacks, metrics
+from .config.recipes import Recipe
 from .config.settings import Settings
 from .data.imageset import ImageSet
 from .data.loading import load_images
@@ -19,6 +20,7 @@ __all__ = [
     "InferenceResult",
     "MaskedImageModel",
     "MimiaError",
+    "Recipe",
     "Settings",
     "attacks",
     "audit",

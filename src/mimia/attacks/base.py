@@ -177,7 +177,7 @@ class Attack(ABC):
         if len(shadows) < self.requirements.shadows:
             raise MimiaError(
                 f"The attack {self.name!r} needs {self.requirements.shadows} shadow models and has {len(shadows)}: "
-                "raise shadows.count, or leave the attack out of attacks.names."
+                "pass more, or set shadows.count."
             )
         self._check_population(population)
         shadows, population = shadows.ordered(), None if population is None else population.ordered()
@@ -223,6 +223,6 @@ class Attack(ABC):
 
     def _nothing_to_learn_from(self) -> MimiaError:
         return MimiaError(
-            f"The attack {self.name!r} finds no members or no non-members in the reference pool to learn from: raise "
-            "split.n_holdout."
+            f"The attack {self.name!r} finds no members or no non-members in the reference pool to learn from: add "
+            "images that no shadow was trained on (split.n_holdout)."
         )

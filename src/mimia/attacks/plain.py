@@ -93,6 +93,8 @@ def _shadows(names: tuple[str, ...], values: object, membership: Bools | None, t
     signals = _signals(_named(names, values), tag)
     shape = len(signals.models), len(signals.images)
     membership = np.zeros(shape, dtype=bool) if membership is None else np.asarray(membership)
+    if membership.dtype.kind in "iu" and np.isin(membership, (0, 1)).all():
+        membership = membership.astype(bool)
     if membership.shape != shape or membership.dtype != np.bool_:
         raise MimiaError(
             f"The membership must be booleans of the shape {shape} (shadows, images), and is {membership.dtype} of the "

@@ -6,6 +6,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
 from mimia.runtime.arrays import Bools, Floats
+from mimia.runtime.errors import MimiaError
 from mimia.signals.arrays import Signals
 
 SMALLEST = np.finfo(np.float32).tiny  # a blank patch-normalised image can have the distance 0
@@ -24,8 +25,17 @@ def in_order(signals: Signals, name: str) -> Floats:
 
 
 def log_distance(signals: Signals, name: str = "reconstruction") -> Floats:
-    """Return the logarithm of the mean over the draws, log L, (models, images)."""
-    logs: Floats = np.log(np.maximum(mean_distance(signals, name), SMALLEST))
+    """Return the logarithm of the mean over the draws, log L, (models, images).
+
+    Raises:
+        MimiaError: A mean is negative.
+    """
+    means = mean_distance(signals, name)
+    if means.size and means.min() < 0:
+        raise MimiaError(
+            f"This attack takes the logarithm of losses, and {name} has negative ones: pass none that are negative."
+        )
+    logs: Floats = np.log(np.maximum(means, SMALLEST))
     return logs
 
 

@@ -146,7 +146,8 @@ class Recipe(BaseModel):
         name = next((name for name, kind in DEFENCES.items() if kind is type(defence)), None)
         if name is None:
             raise MimiaError(
-                f"{type(defence).__name__} is not registered: name it by an entry point of the group mimia.defences."
+                f"{defence!r} is no registered defence: pass one such as mimia.defences.EMA(), or register its "
+                "class by a line in config/defences.py or an entry point of the group mimia.defences."
             )
         return type(self).model_validate(self.model_dump() | {"defences": self.defences | {name: defence}})
 

@@ -116,7 +116,7 @@ class SplitSettings(_Frozen):
         None, description="non-members that attacks such as RMIA compare with; no model is trained on them"
     )
     n_validation: PositiveInt | None = Field(
-        None, description="images whose loss stops a training early (recipe.patience); no model is trained on them"
+        None, description="images for defences that need some, as early_stopping does; no model is trained on them"
     )
     n_probe: PositiveInt | None = Field(
         None, description="images that measure the target's utility: linear probe, reconstruction error; default: none"

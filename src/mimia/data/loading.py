@@ -93,7 +93,7 @@ def load_sides(
 
 
 def load_images(
-    images: SourceLike,
+    images: SourceLike | ImageSet,
     *,
     image_size: int | None = None,
     channels: int | None = None,
@@ -102,7 +102,8 @@ def load_images(
     """Return the images of one source, scaled and cropped to squares of one size.
 
     Args:
-        images: A path or name, or images in memory, as `mimia.data.sources.open_source` describes them.
+        images: A path or name, or images in memory, as `mimia.data.sources.open_source` describes them. An `ImageSet`
+            is returned as it is.
         image_size: Height and width in pixels; by default the shorter side that most images have.
         channels: 1 (grey) or 3 (RGB); by default 1 if all images are known to be grey, else 3.
         store: Where decoded images are kept for the next time; by default they are only in memory.
@@ -116,6 +117,12 @@ def load_images(
     >>> load_images(np.zeros((10, 32, 32, 3), dtype=np.uint8), image_size=16)
     ImageSet(10 images, 3×16×16)
     """
+    if isinstance(images, ImageSet):
+        return images
+    if image_size is not None and image_size < 1:
+        raise MimiaError(f"image_size is {image_size!r}: pass a positive number of pixels.")
+    if channels not in (None, 1, 3):
+        raise MimiaError(f"channels is {channels!r}: pass 1 (grey) or 3 (RGB).")
     if store is None:
         with TemporaryDirectory() as directory:
             kept = load_images(images, image_size=image_size, channels=channels, store=directory)

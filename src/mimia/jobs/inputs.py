@@ -55,7 +55,11 @@ def job_inputs(settings: Settings | Mapping[str, Any] | str | Path | None, **giv
         values["embeddings" if is_function else "target"] = named["target"]
     if isinstance(settings, str | Path):
         return JobInputs(read_settings(Path(settings), values), objects)
+    if not isinstance(settings, Settings | Mapping | None):
+        raise MimiaError(f"settings is {settings!r}: pass nested values, Settings, or the path of a TOML file.")
     before = settings.model_dump() if isinstance(settings, Settings) else dict(settings or {})
+    if not isinstance(before.get("data", {}), Mapping):
+        raise MimiaError("Setting data is a table: pass {'data': {'source': …}}.")
     data = {**before.get("data", {}), **values.pop("data")}
     return JobInputs(read_settings(None, {**before, **values, "data": data}), objects)
 

@@ -1,6 +1,6 @@
 """What pre-training and attacks need of a masked-image model, whatever its family."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import Literal
 
 import torch
@@ -145,7 +145,7 @@ class Architecture(BaseModel):
     family: str
 
 
-class MaskedImageModel(nn.Module):
+class MaskedImageModel(nn.Module, ABC):
     """A masked-image model of any family, as pre-training and attacks use it.
 
     Images are raw pixels, (B, C, H, W), uint8 or float in [0, 1]; masks are booleans, (B, K, L), True where

@@ -17,7 +17,7 @@ class Batch:
 
     Attributes:
         rows: Which training images these are, (B,).
-        images: Augmented raw pixels, on the model's device, (B, C, H, W).
+        images: Augmented raw pixels, uint8, or float in [0, 1] if cropped, on the model's device, (B, C, H, W).
         masks: True where a patch is hidden, (B, 1, L).
         step: Number of the step, from 0.
     """

@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from mimia.config.defences import Defence
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
+from mimia.data.loading import load_images
+from mimia.data.sources.base import SourceLike
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
@@ -19,18 +21,18 @@ from mimia.runtime.store import Store
 
 
 def pretrain(
-    images: ImageSet,
+    images: SourceLike | ImageSet,
     recipe: str | Recipe = "mae-micro",
     *,
     defence: Defence | None = None,
-    validation: ImageSet | None = None,
+    validation: SourceLike | ImageSet | None = None,
     seed: int | None = None,
     store: str | Path | None = None,
 ) -> MaskedImageModel:
     """Pre-train a model on all of the images, or open it if the store has it.
 
     Args:
-        images: Training images.
+        images: Training images, as `mimia.load_images` takes them.
         recipe: How the model is trained, or the name of a recipe.
         defence: What protects the training images, beside defences of the recipe.
         validation: Images that the model does not learn from, for a defence that needs some, such as early stopping.
@@ -45,6 +47,11 @@ def pretrain(
         recipe = recipe if defence is None else recipe.with_defence(defence)
     except ValidationError as error:
         raise MimiaError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
-    context = TrainingContext(ComputeSettings(), Store(store or user_cache_path("mimia")), validation=validation)
     seed = recipe.seed if seed is None else seed
-    return native.load(pretrained(images, spec_for(images, recipe), recipe, seed, context))
+    if not 0 <= seed < 2**32:
+        raise MimiaError(f"The seed is {seed}: pass one from 0 to 2³² − 1.")
+    kept = Store(store or user_cache_path("mimia"))
+    unseen = None if validation is None else load_images(validation, store=kept)
+    loaded = load_images(images, store=kept)
+    context = TrainingContext(ComputeSettings(), kept, validation=unseen)
+    return native.load(pretrained(loaded, spec_for(loaded, recipe), recipe, seed, context))

@@ -9,6 +9,8 @@ import numpy as np
 from mimia.config.recipes import Recipe
 from mimia.config.settings import SignalSettings
 from mimia.data.imageset import ImageSet
+from mimia.data.loading import load_images
+from mimia.data.sources.base import SourceLike
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.loading import load_checkpoint
@@ -29,7 +31,7 @@ Model = MaskedImageModel | Embedder | str | Path
 
 def extract_signals(
     models: Sequence[Model],
-    images: ImageSet,
+    images: SourceLike | ImageSet,
     signals: Sequence[str],
     *,
     n_masks: int = 16,
@@ -41,7 +43,7 @@ def extract_signals(
     Args:
         models: Models, functions from raw pixels to vectors, or checkpoints, in any mixture. Masks are those of the
             first model that has some.
-        images: Images of the models' size.
+        images: Images of the models' size, as `mimia.load_images` takes them.
         signals: Names of signals, as `mimia attacks` lists them.
         n_masks: Number of masks, or of views, for each image.
         seed: Seed of masks, views and crops.
@@ -55,6 +57,11 @@ def extract_signals(
             otherwise than the first.
     """
     compute = compute or ComputeSettings()
+    if isinstance(models, str) or not models or isinstance(signals, str):
+        raise MimiaError("Pass lists of models and of names of signals, each of one or more.")
+    if n_masks < 1 or seed < 0:
+        raise MimiaError(f"n_masks is {n_masks} and seed {seed}: pass one mask or more, and a seed from 0 on.")
+    images, signals = load_images(images), list(dict.fromkeys(signals))
     with TemporaryDirectory() as folder:
         sources = [_source(model, Path(folder) / f"model {place}") for place, model in enumerate(models)]
         for name in signals:
@@ -67,7 +74,7 @@ def extract_signals(
 
 def _source(model: Model, directory: Path) -> Path | Embedder:
     """Return a directory of mimia's own layout, or the function."""
-    if isinstance(model, str | Path):
+    if isinstance(model, str | Path) or (hasattr(model, "state_dict") and not isinstance(model, MaskedImageModel)):
         loaded = load_checkpoint(model)
         if loaded.own is not None:
             return loaded.own

@@ -27,6 +27,12 @@ class Arrays(InMemorySource):
                 "channels last or after the images."
             )
 
+        if isinstance(value, np.ndarray) and value.ndim == 3 and value.shape[-1] in (3, 4):
+            raise MimiaError(
+                f"An array of the shape {value.shape} may be one image in colour: pass (images, height, width, "
+                "channels), such as array[None]."
+            )
+
     @staticmethod
     def recognise(value: object) -> bool:
         if isinstance(value, list | tuple):

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal, TypeAlias
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
@@ -54,13 +55,24 @@ class LoadedCheckpoint:
         return "decoder" if self.model.has_decoder else "encoder"
 
 
-def load_model(target: ModelSource, settings: CheckpointSettings | None = None) -> MaskedImageModel:
+def load_model(target: ModelSource, settings: CheckpointSettings | Mapping[str, Any] | None = None) -> MaskedImageModel:
     """Return a model of mimia as it is, and any other as `load_checkpoint` loads it.
 
+    Args:
+        target: A directory, a file, a name on the hub, or a masked-image model of mimia or transformers.
+        settings: What the checkpoint does not say of itself, by the names of the settings ``checkpoint.*``, such as
+            ``{"mean": [0.5], "std": [0.5]}``.
+
     Raises:
-        MimiaError: As for `load_checkpoint`.
+        MimiaError: A setting is wrong, or as for `load_checkpoint`.
     """
-    return target if isinstance(target, MaskedImageModel) else load_checkpoint(target, settings).model
+    if isinstance(target, MaskedImageModel):
+        return target
+    try:
+        settings = CheckpointSettings.model_validate(settings or {})
+    except ValidationError as error:
+        raise MimiaError(f"The settings of the checkpoint are wrong: {error.errors()[0]['msg']}.") from error
+    return load_checkpoint(target, settings).model
 
 
 def load_checkpoint(target: ModelSource, settings: CheckpointSettings | None = None) -> LoadedCheckpoint:
