@@ -21,6 +21,7 @@ from mimia.data.imageset import ImageSet
 from mimia.data.loading import load_sides
 from mimia.runtime.arrays import Pixels
 from mimia.runtime.store import Store
+from mimia.validity import pixel_network
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def store_with_digits(digits_store: Path) -> Callable[[Path], Path]:
 @pytest.fixture(scope="module")
 def quick_network() -> Iterator[None]:
     """Train the blind baseline's network for a moment: for runs of which its answer is not what is tested."""
-    with patch("mimia.validity.pixel_network._STEPS", 10):
+    with patch.object(pixel_network, "_STEPS", 10):
         yield
 
 

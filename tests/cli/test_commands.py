@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("quick_network")
 Run = Callable[[str], tuple[int, str, str]]
 PROGRAM = (sys.executable, "-m", "mimia")
 NANO = "--recipe mae-nano --set recipe.patch_size=4 --set recipe.mask_ratio=0.5 --set recipe.batch_size=10"
-QUICK = f"{NANO} --epochs 10 --store store --device cpu --set compute.threads=1 --set signals.draws=2"
+QUICK = f"{NANO} --epochs 40 --store store --device cpu --set compute.threads=1 --set signals.draws=4"
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_program_ends_with_the_exit_code_and_debug_shows_the_traceback(
 def test_interrupted_training_goes_on_to_the_same_weights(
     place: Path, tmp_path: Path, mimia: Run, execute: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    flags = shlex.split(f"pretrain --data {place / 'members'} {QUICK} --epochs 100")
+    flags = shlex.split(f"pretrain --data {place / 'members'} {QUICK} --epochs 80")
     line = [*PROGRAM, *flags, "--out", "run"]
     start = partial(subprocess.Popen, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     # The tests themselves may run in the background, where a shell has interrupts ignored by all that it starts.

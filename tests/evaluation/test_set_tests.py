@@ -126,7 +126,7 @@ def repeated_batches(suspects: Floats, fresh: Floats, fitted: Floats, generator:
 
 
 def test_batches_that_are_drawn_again_and_again_give_false_alarms_and_images_do_not() -> None:
-    generator, runs = np.random.default_rng(0), 40
+    generator, runs = np.random.default_rng(0), 100
     alarms = {"repeated batches": 0, "welch": 0, "permutation": 0}
     for run in range(runs):
         suspects, fresh, fitted = (generator.gamma(4, size=size) for size in (5000, 5000, 20_000))

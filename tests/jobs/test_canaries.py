@@ -13,7 +13,6 @@ from mimia.runtime.errors import MimiaError
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 RECIPE = {"preset": "mae-nano", "epochs": 300}
-SHADOWS: dict[str, Any] = {"shadows": {"epochs": 60}}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory, common: dict[str, Any], di
 def test_canaries_bound_epsilon_from_one_training(common: dict[str, Any], planted: tuple[Path, str]) -> None:
     model, reference = planted
     data = {"canaries": str(model / "canaries"), "reference": reference}
-    report = audit(settings=read_settings(None, common | {"target": str(model), "data": data} | SHADOWS)).report
+    report = audit(settings=read_settings(None, common | {"target": str(model), "data": data})).report
     assert report.verdict.kind == "leaks"
     assert report.drawn_at_random
     assert report.one_run is not None
@@ -57,7 +56,7 @@ def test_audit_of_given_sides_claims_no_bound(common: dict[str, Any], planted: t
     model, reference = planted
     canaries = model / "canaries"
     data = {"members": str(canaries / "included"), "nonmembers": str(canaries / "excluded"), "reference": reference}
-    report = audit(settings=read_settings(None, common | {"target": str(model), "data": data} | SHADOWS)).report
+    report = audit(settings=read_settings(None, common | {"target": str(model), "data": data})).report
     assert report.one_run is None
     assert not report.drawn_at_random
 

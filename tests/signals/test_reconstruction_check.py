@@ -24,7 +24,7 @@ Changed = Callable[..., MaskedImageModel]
 
 @pytest.fixture(scope="module")
 def trained(digits: ImageSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    images = digits.take(np.arange(200))
+    images = digits.take(np.arange(100, 200))
     recipe = Recipe.model_validate({"preset": "mae-nano", "epochs": 60})
     context = TrainingContext(COMPUTE, Store(tmp_path_factory.mktemp("store")))
     return pretrained(images, spec_for(images, recipe), recipe, 0, context)
