@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Audit a model of transformers on two arrays
 #
-# First, a model to audit: a small `ViTMAEForPreTraining` that learns 60 handwritten digits by heart.
+# First, a model to audit: a small `ViTMAEForPreTraining` that learns 40 handwritten digits by heart.
 
 # %%
 import matplotlib.pyplot as plt
@@ -11,8 +11,9 @@ from sklearn.datasets import load_digits
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 torch.manual_seed(0)
+torch.set_num_threads(1)
 digits = np.rint(load_digits().images * 255 / 16).astype(np.uint8)
-members, nonmembers = digits[:60], digits[60:700]
+members, nonmembers = digits[:40], digits[40:400]
 config = ViTMAEConfig(
     image_size=8,
     patch_size=2,
@@ -20,16 +21,16 @@ config = ViTMAEConfig(
     hidden_size=64,
     num_hidden_layers=2,
     num_attention_heads=2,
-    intermediate_size=128,
+    intermediate_size=256,
     decoder_hidden_size=32,
     decoder_num_hidden_layers=1,
     decoder_num_attention_heads=2,
-    decoder_intermediate_size=64,
+    decoder_intermediate_size=128,
 )
 model = ViTMAEForPreTraining(config)
 pixels = (torch.from_numpy(members).float()[:, None] / 255 - 0.5) / 0.5
 optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
-for _ in range(300):
+for _ in range(800):
     loss = model(pixels).loss
     optimizer.zero_grad()
     loss.backward()
@@ -43,7 +44,8 @@ import mimia  # noqa: E402
 
 settings = {
     "checkpoint": {"mean": [0.5], "std": [0.5]},
-    "recipe": {"preset": "mae-nano", "epochs": 200},
+    "recipe": {"preset": "mae-nano", "epochs": 400},
+    "attacks": {"names": ["threshold", "calibrated"]},
     "store": "store",
 }
 result = mimia.audit(model, members=members, nonmembers=nonmembers, settings=settings)

@@ -43,22 +43,14 @@ def test_everything_offered_is_there_and_nothing_is_imported_before_it_is_used()
     assert {"audit", "infer", "pretrain", "load_model", "load_images", "extract_signals"} <= set(mimia.__all__)
 
 
-def test_script_of_the_documentation_runs(tmp_path: Path) -> None:
-    """Each of its statements, on models that are trained for a shorter time."""
-    text = (ROOT / "docs" / "audit_in_python.py").read_text(encoding="utf-8")
-    *_, audit_cell = text.split("# %%\n")
+def test_script_of_the_documentation_runs_as_it_stands(tmp_path: Path) -> None:
+    script = ROOT / "docs" / "audit_in_python.py"
+    *_, audit_cell = script.read_text(encoding="utf-8").split("# %%\n")
     code = [line for line in audit_cell.splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) <= 14  # ten statements, of which the settings take five lines
-    for long, short in {"range(300)": "range(100)", '"epochs": 200': '"epochs": 20'}.items():
-        assert text.count(long) == 1
-        text = text.replace(long, short)
-    (tmp_path / "script.py").write_text(text, encoding="utf-8")
-    ended = subprocess.run(
-        [sys.executable, "script.py"],
-        cwd=tmp_path,
-        env=os.environ | {"MPLBACKEND": "agg"},
-        capture_output=True,
-        text=True,
+    environment = os.environ | {"MPLBACKEND": "agg"}
+    ended = subprocess.run(  # noqa: S603
+        [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
     assert "AuditResult(verdict=" in ended.stdout
