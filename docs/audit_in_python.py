@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Audit a model of transformers on two arrays
 #
-# First, a model to audit: a small `ViTMAEForPreTraining` that learns 40 handwritten digits by heart.
+# First, a model to audit: a small `ViTMAEForPreTraining` that learns 40 handwritten digits.
 
 # %%
 import matplotlib.pyplot as plt
@@ -30,7 +30,7 @@ config = ViTMAEConfig(
 model = ViTMAEForPreTraining(config)
 pixels = (torch.from_numpy(members).float()[:, None] / 255 - 0.5) / 0.5
 optimizer = torch.optim.AdamW(model.parameters(), 4e-3)
-for _ in range(800):
+for _ in range(200):
     loss = model(pixels).loss
     optimizer.zero_grad()
     loss.backward()
@@ -44,7 +44,7 @@ import mimia  # noqa: E402
 
 settings = {
     "checkpoint": {"mean": [0.5], "std": [0.5]},
-    "recipe": {"preset": "mae-nano", "epochs": 400},
+    "recipe": {"preset": "mae-nano", "epochs": 100},
     "attacks": {"names": ["threshold", "calibrated"]},
     "store": "store",
 }
