@@ -215,7 +215,7 @@ def test_interrupted_training_goes_on_to_the_same_weights(
     heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with start(line, preexec_fn=heard) as process:
         give_up = time.monotonic() + 120
-        while not (state := [*tmp_path.glob("store/work/models/*/training")]):
+        while not (state := [*(tmp_path / "store" / "work").glob("models/*/training")]):
             assert process.poll() is None
             assert time.monotonic() < give_up
             time.sleep(0.002)

@@ -41,7 +41,8 @@ MODULE = textwrap.dedent("""
             self.encoder, self.decoder = nn.Linear(values, architecture.width), nn.Linear(architecture.width, values)
 
         def tokens(self, images, masks):
-            raise NotImplementedError
+            patches = patchify(self.spec.normalise(images), self.spec.patch_size)
+            return self.encoder(patches).unsqueeze(1)[~masks].view(*masks.shape[:2], self.spec.visible, -1)
 
         def reconstruct(self, images, masks):
             patches = patchify(self.spec.normalise(images), self.spec.patch_size)

@@ -1,5 +1,6 @@
 """What a defence is to the settings: values of its own, and what it needs of a training."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -33,9 +34,9 @@ class Defence(BaseModel):
     def check(self, recipe: "Recipe") -> None:
         """Raise `ValueError` if the defence cannot be combined with the rest of the recipe."""
 
+    @abstractmethod
     def hooks(self) -> Any:
         """Return new hooks for one training, a `mimia.pretraining.hooks.TrainerHooks`."""
-        raise NotImplementedError
 
 
 DEFENCES: Registry[type[Defence]] = Registry(

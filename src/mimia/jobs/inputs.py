@@ -46,7 +46,7 @@ def job_inputs(settings: Settings | Mapping[str, Any] | str | Path | None, **giv
         MimiaError: A setting is wrong.
     """
     objects: dict[str, Any] = {}
-    named = {name: in_words(name, value, objects) for name, value in given.items() if value is not None}
+    named = {name: _in_words(name, value, objects) for name, value in given.items() if value is not None}
     if isinstance(settings, Settings) and not named:
         return JobInputs(settings, {})
     values: dict[str, Any] = {"data": {side: source for side, source in named.items() if side != "target"}}
@@ -64,7 +64,7 @@ def job_inputs(settings: Settings | Mapping[str, Any] | str | Path | None, **giv
     return JobInputs(read_settings(None, {**before, **values, "data": data}), objects)
 
 
-def in_words(name: str, value: object, objects: dict[str, Any]) -> str:
+def _in_words(name: str, value: object, objects: dict[str, Any]) -> str:
     """Return a path or name as it is, and for all else words under which it is put into ``objects``."""
     if isinstance(value, str | Path):
         return str(value)

@@ -1,5 +1,6 @@
 """What the two jobs return: a report with the scores of every image, that prints, draws and saves itself."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -25,7 +26,7 @@ R = TypeVar("R", AuditReport, InferenceReport)
 
 
 @dataclass(frozen=True, repr=False)
-class _Result(Generic[R]):
+class _Result(ABC, Generic[R]):
     report: R
     scores: Mapping[str, Sequence[object]]
 
@@ -35,9 +36,9 @@ class _Result(Generic[R]):
         return self.report.verdict
 
     @property
+    @abstractmethod
     def evaluations(self) -> tuple[Evaluation, ...]:
         """Return the figures of each attack."""
-        raise NotImplementedError
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(verdict={self.verdict.kind!r}, images={len(self.scores['id'])})"
