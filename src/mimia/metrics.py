@@ -5,18 +5,18 @@ members, (images,), as booleans or as 0 and 1; it raises `MimiaError` where thes
 is not finite, or where a side has no image. With intervals and notes, these figures are those of a report.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import sklearn.metrics
 from numpy.typing import ArrayLike
 
-from mimia.evaluation import comparison, conformal, epsilon, one_run, roc, set_tests
-from mimia.evaluation.arguments import finite, labelled, probability, sides
-from mimia.evaluation.comparison import holm
+from mimia.evaluation import arguments, comparison, conformal, epsilon, one_run, roc, set_tests
+from mimia.evaluation import power as evaluation_power
+from mimia.evaluation.arguments import finite, inside, labelled, probability, sides, whole
 from mimia.evaluation.epsilon import Bonferroni, Fixed, Halves, Strategy
 from mimia.evaluation.evaluate import mann_whitney
-from mimia.evaluation.power import detectable_auc
 from mimia.evaluation.roc_display import RocDisplay
 from mimia.runtime.arrays import Bools, Floats
 from mimia.runtime.errors import MimiaError
@@ -129,7 +129,7 @@ def balanced_accuracy(scores: ArrayLike, is_member: ArrayLike, *, threshold: flo
     >>> balanced_accuracy([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0], threshold=0.5)
     0.5
     """
-    return _value(roc.balanced_accuracy(*sides(scores, is_member), threshold).value)
+    return _value(roc.balanced_accuracy(*sides(scores, is_member), _threshold(threshold)).value)
 
 
 def epsilon_lower_bound(
@@ -156,6 +156,17 @@ def epsilon_lower_bound(
     4.91
     """
     members, nonmembers = sides(scores, is_member)
+    match strategy:
+        case Bonferroni(thresholds):
+            whole(1, thresholds=thresholds)
+        case Fixed(threshold):
+            _threshold(threshold)
+        case Halves(seed):
+            whole(0, seed=seed)
+        case _:
+            raise MimiaError(
+                f"strategy must be Fixed(threshold), Halves(seed) or Bonferroni(number), not {strategy!r}."
+            )
     confidence = probability(confidence=confidence)
     return epsilon.epsilon_lower_bound(members, nonmembers, strategy, probability(delta=delta), confidence).value
 
@@ -183,6 +194,8 @@ def one_run_epsilon(
     5.43
     """
     values, truth = labelled(scores, is_member)
+    if guesses is not None and not len(guesses):
+        raise MimiaError("guesses has no number: name one or more, or leave it out.")
     confidence = probability(confidence=confidence)
     return one_run.one_run_bound(values, truth, guesses, probability(delta=delta), confidence).value
 
@@ -216,10 +229,7 @@ def benjamini_hochberg(p_values: ArrayLike, *, fdr: float) -> Bools:
     >>> benjamini_hochberg([0.01, 0.02, 0.9], fdr=0.1).tolist()
     [True, True, False]
     """
-    values = finite(p_values)
-    if values.min() < 0 or values.max() > 1:
-        raise MimiaError("A p-value is below 0 or above 1: pass p-values and not scores.")
-    return conformal.discoveries(values, probability(fdr=fdr))
+    return conformal.discoveries(arguments.p_values(p_values), probability(fdr=fdr))
 
 
 def welch_test(scores: ArrayLike, holdout_scores: ArrayLike) -> float:
@@ -249,7 +259,46 @@ def permutation_test(scores: ArrayLike, holdout_scores: ArrayLike, *, seed: int 
     >>> permutation_test([3, 4, 5], [1, 2, 3])
     0.1
     """
-    return set_tests.permutation_test(finite(scores), finite(holdout_scores), seed, resamples)
+    return set_tests.permutation_test(
+        finite(scores), finite(holdout_scores), whole(0, seed=seed), whole(1, resamples=resamples)
+    )
+
+
+def holm(p_values: ArrayLike) -> Floats:
+    """Return p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    Whichever hypotheses are true, the probability that one of them has a corrected p-value below a level is at most
+    that level.
+
+    Args:
+        p_values: (tests,).
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    return np.array(comparison.holm(arguments.p_values(p_values)))
+
+
+def detectable_auc(members: int, nonmembers: int, *, level: float = 0.05, power: float = 0.9) -> float:
+    """Return the AUC that a one-sided Mann–Whitney test of so many images finds with a given probability.
+
+    Args:
+        members: Number of members.
+        nonmembers: Number of non-members.
+        level: Of the test; divide it by the number of attacks if p-values are corrected for it.
+        power: Probability of finding it.
+
+    >>> round(detectable_auc(200, 1000), 3), round(detectable_auc(1000, 5000), 3)
+    (0.566, 0.529)
+    """
+    counts = whole(1, members=members), whole(1, nonmembers=nonmembers)
+    return evaluation_power.detectable_auc(*counts, inside(level=level), inside(power=power))
+
+
+def _threshold(threshold: float) -> float:
+    if math.isnan(threshold):
+        raise MimiaError("threshold is no number: pass a score, or an infinite value to call all or no image a member.")
+    return threshold
 
 
 def _value(figure: float | None) -> float:

@@ -106,7 +106,8 @@ FITTED = Calibrated().fit(LOSSES, MEMBERSHIP)
     [
         (lambda: BASE().fit(LOSSES), "Plain arrays need the membership"),
         (lambda: BASE().fit(LOSSES, MEMBERSHIP[:, :3]), r"must be booleans of the shape \(3, 4\)"),
-        (lambda: BASE().fit(LOSSES, MEMBERSHIP.astype(int)), "must be booleans"),
+        (lambda: BASE().fit(LOSSES, MEMBERSHIP.astype(int) + 1), "must be booleans"),
+        (lambda: BASE().fit(LOSSES, MEMBERSHIP.astype(float)), "must be booleans"),
         (lambda: BASE().fit(LOSSES[0], MEMBERSHIP), r"\(shadows, images\) or \(shadows, images, draws\)"),
         (lambda: BASE().fit(LOSSES * np.nan, MEMBERSHIP), "must be finite"),
         (lambda: BASE().fit(LOSSES[:1], MEMBERSHIP[:1]), "needs 2 shadow models and has 1"),
@@ -122,6 +123,11 @@ FITTED = Calibrated().fit(LOSSES, MEMBERSHIP)
 def test_arrays_that_do_not_fit_are_refused(act: Callable[[], object], message: str) -> None:
     with pytest.raises(MimiaError, match=message):
         act()
+
+
+def test_membership_may_be_zeros_and_ones() -> None:
+    found = Calibrated().fit(LOSSES, MEMBERSHIP.astype(int)).score(LOSSES[0])
+    np.testing.assert_array_equal(found, FITTED.score(LOSSES[0]))
 
 
 def test_forms_are_not_mixed(pool: Pool) -> None:

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,30 @@ def test_numbers_outside_their_range_are_refused() -> None:
         metrics.benjamini_hochberg([0.5, 2], fdr=0.1)
     with pytest.raises(MimiaError, match="two members and two non-members"):
         metrics.compare_auc([1, 2, 3], [1, 2, 3], [1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda: metrics.balanced_accuracy(SCORES, IS_MEMBER, threshold=math.nan), "threshold is no number"),
+        (lambda: metrics.roc_auc(["a", "b"], [1, 0]), "must be numbers"),
+        (lambda: metrics.holm([0.5, math.nan]), "infinite or no number"),
+        (lambda: metrics.holm([0.5, 2]), "p-values and not scores"),
+        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Bonferroni(0)), "from 1 on"),
+        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Bonferroni(2.5)), "whole number"),  # type: ignore[arg-type]
+        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Fixed(math.nan)), "no number"),
+        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy="halves"), "strategy must be"),  # type: ignore[arg-type]
+        (lambda: metrics.one_run_epsilon(SCORES, IS_MEMBER, guesses=[]), "guesses has no number"),
+        (lambda: metrics.detectable_auc(100, 100, level=0), "level must be above 0"),
+        (lambda: metrics.detectable_auc(100, 100, power=1), "power must be above 0"),
+        (lambda: metrics.detectable_auc(0, 100), "members must be a whole number from 1 on"),
+        (lambda: metrics.permutation_test([1, 2], [1, 2], resamples=0), "resamples must be"),
+        (lambda: metrics.permutation_test([1, 2], [1, 2], seed=-1), "seed must be"),
+    ],
+)
+def test_arguments_outside_their_meaning_are_refused(act: Callable[[], object], message: str) -> None:
+    with pytest.raises(MimiaError, match=message):
+        act()
 
 
 def test_display_keeps_its_numbers_and_draws_low_rates_on_logarithmic_axes() -> None:

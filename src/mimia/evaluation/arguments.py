@@ -11,9 +11,12 @@ def finite(scores: ArrayLike) -> Floats:
     """Return scores as an array of double precision, (images,).
 
     Raises:
-        MimiaError: They are not one-dimensional, none, or not all finite.
+        MimiaError: They are no numbers, not one-dimensional, none, or not all finite.
     """
-    values = np.asarray(scores, dtype=np.float64)
+    try:
+        values = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise MimiaError("Scores must be numbers, one for each image.") from error
     if values.ndim != 1 or not len(values):
         raise MimiaError(f"Scores must be one number for each image, and have the shape {values.shape}.")
     if not np.isfinite(values).all():
@@ -45,6 +48,42 @@ def sides(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats]:
     """Return the scores of members and of non-members; raise as `labelled` does."""
     values, truth = labelled(scores, is_member)
     return values[truth], values[~truth]
+
+
+def p_values(values: ArrayLike) -> Floats:
+    """Return p-values as an array, (tests,).
+
+    Raises:
+        MimiaError: They are not numbers from 0 to 1.
+    """
+    found = finite(values)
+    if found.min() < 0 or found.max() > 1:
+        raise MimiaError("A p-value is below 0 or above 1: pass p-values and not scores.")
+    return found
+
+
+def whole(least: int, **named: float) -> int:
+    """Return the one argument, a whole number from ``least`` on.
+
+    Raises:
+        MimiaError: It is not; the text has its name.
+    """
+    ((name, value),) = named.items()
+    if not isinstance(value, (int, np.integer)) or value < least:
+        raise MimiaError(f"{name} must be a whole number from {least} on, and is {value!r}.")
+    return int(value)
+
+
+def inside(**named: float) -> float:
+    """Return the one argument, a number above 0 and below 1.
+
+    Raises:
+        MimiaError: It is not; the text has its name.
+    """
+    ((name, value),) = named.items()
+    if not 0 < value < 1:
+        raise MimiaError(f"{name} must be above 0 and below 1, and is {value}.")
+    return value
 
 
 def probability(**named: float) -> float:

@@ -57,7 +57,7 @@ def compare(first: Floats, second: Floats, is_member: Bools) -> Comparison:
     )
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
+def holm(p_values: Sequence[float] | Floats) -> list[float]:
     """Return p-values corrected for their number (Holm, Scandinavian Journal of Statistics 6, 1979).
 
     Whichever hypotheses are true, the probability that one of them has a corrected p-value below a level is at most
