@@ -98,6 +98,8 @@ def test_other_images_are_scored_with_their_references(pool: Pool) -> None:
 
 
 LOSSES, MEMBERSHIP = np.arange(1.0, 13).reshape(3, 4), np.arange(12).reshape(3, 4) % 3 == 0
+ODDS: Any = "odds"
+NONE: Any = None
 FITTED = Calibrated().fit(LOSSES, MEMBERSHIP)
 
 
@@ -118,6 +120,12 @@ FITTED = Calibrated().fit(LOSSES, MEMBERSHIP)
         (lambda: FITTED.score(LOSSES[0, :3]), "losses of 3 images and the shadows of 4: .* pass the shadows' losses"),
         (lambda: FITTED.score(LOSSES.T), "has 3 numbers for each image and the shadows 1"),
         (lambda: Threshold().score(LOSSES[0]), "call fit first"),
+        (lambda: Calibrated(scale=ODDS).fit(LOSSES, MEMBERSHIP), "'scale' of the attack 'Calibrated' cannot be 'odds'"),
+        (
+            lambda: RMIA(gamma=-1).fit(LOSSES, MEMBERSHIP),
+            "'gamma' of the attack 'RMIA' cannot be -1: .* greater than 0",
+        ),
+        (lambda: LiRA(pooled=NONE).fit(LOSSES, MEMBERSHIP), "'pooled' of the attack 'LiRA' cannot be None"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(act: Callable[[], object], message: str) -> None:

@@ -9,6 +9,7 @@ from typing import Self, final, overload
 import numpy as np
 
 from mimia.attacks.games import ShadowGame
+from mimia.attacks.hyperparameters import validated
 from mimia.attacks.plain import PlainShadows, Values
 from mimia.attacks.summaries import best_threshold
 from mimia.runtime.arrays import Bools, Floats, Ids
@@ -85,8 +86,8 @@ class Attack(ABC):
         """What the attack needs."""
 
     def __repr__(self) -> str:
-        names = inspect.signature(type(self)).parameters
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+        values = (f"{name}={value!r}" for name, value in self._hyperparameters().items())
+        return f"{type(self).__name__}({', '.join(values)})"
 
     @final
     def fit(
@@ -109,9 +110,10 @@ class Attack(ABC):
             population: Signals of the same shadows on known non-members, of the same form.
 
         Raises:
-            MimiaError: There are too few shadows, arrays do not fit together, or there are no members or no non-members
-                to learn from.
+            MimiaError: There are too few shadows, arrays do not fit together, there are no members or no non-members
+                to learn from, or a hyper-parameter has no meaning.
         """
+        vars(self).update(validated(self.name, type(self), self._hyperparameters()))
         self._plain = None
         if not isinstance(shadows, ShadowSignals):
             self._plain = PlainShadows.of(self.requirements.signals, shadows, membership, population)
@@ -165,6 +167,9 @@ class Attack(ABC):
         if self._plain is None:
             raise MimiaError("Plain arrays can be scored by an attack that was fitted on plain arrays: call fit first.")
         return self._checked_scores(self._plain.input(inputs, references, membership, population))
+
+    def _hyperparameters(self) -> dict[str, object]:
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     def _learn(self, games: Sequence[ShadowGame]) -> None:  # noqa: B027 - many attacks have nothing to learn
         """Learn from shadows in the place of the target; called again for each subset, which may be empty."""

@@ -1,13 +1,11 @@
 """All attacks by name."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from mimia.attacks.base import Attack
+from mimia.attacks.hyperparameters import validated
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.registry import Registry
 
@@ -62,24 +60,7 @@ def make_attack(name: str, options: Mapping[str, Any] | None = None) -> Attack:
     if name not in ATTACKS:
         raise MimiaError(f"There is no attack {name!r}: `mimia attacks` lists those there are.")
     make = ATTACKS[name]
-    attack = make(**_checked(name, make, options or {}))
+    declared = make.func if isinstance(make, partial) else make
+    attack = make(**validated(name, declared, options or {}))
     attack.name = name
     return attack
-
-
-def _checked(name: str, make: Callable[..., Attack], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return hyper-parameters as the annotations of the attack's ``__init__`` have them."""
-    parameters = inspect.signature(make.func if isinstance(make, partial) else make).parameters
-    checked = {}
-    for option, value in options.items():
-        if option not in parameters:
-            there = f"it has {', '.join(parameters)}" if parameters else "it has none"
-            raise MimiaError(f"The attack {name!r} has no hyper-parameter {option!r}: {there} (attacks.options).")
-        try:
-            checked[option] = TypeAdapter(parameters[option].annotation).validate_python(value)
-        except ValidationError as error:
-            raise MimiaError(
-                f"The hyper-parameter {option!r} of the attack {name!r} cannot be {value!r}: "
-                f"{error.errors()[0]['msg']}. Its hyper-parameters are {', '.join(parameters)} (attacks.options)."
-            ) from error
-    return checked
