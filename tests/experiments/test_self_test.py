@@ -32,7 +32,7 @@ def bed(tmp_path_factory: pytest.TempPathFactory) -> Bed:
     settings = {
         "store": str(tmp_path_factory.mktemp("store")),
         "compute": COMPUTE,
-        "recipe": {"epochs": 25, "base_learning_rate": 0.016, "batch_size": 50},
+        "recipe": {"patch_size": 4, "mask_ratio": 0.5, "epochs": 25, "base_learning_rate": 0.016, "batch_size": 50},
         "attacks": {"names": ["threshold"]},
     }
     return Bed(read_settings(None, settings), tmp_path_factory.mktemp("bed"))

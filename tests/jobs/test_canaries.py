@@ -12,7 +12,7 @@ from mimia.pretraining.command import pretrain
 from mimia.runtime.errors import MimiaError
 
 pytestmark = pytest.mark.usefixtures("quick_network")
-RECIPE = {"preset": "mae-nano", "epochs": 300}
+RECIPE = {"preset": "mae-nano", "patch_size": 4, "mask_ratio": 0.5, "epochs": 250, "base_learning_rate": 0.016}
 
 
 @pytest.fixture(scope="module")

@@ -175,7 +175,7 @@ def test_last_attack_of_the_settings_decides(ask: Callable[..., InferenceResult]
 def test_online_attacks_judge_candidates_that_their_models_were_trained_on(
     ask: Callable[..., InferenceResult], folders: dict[str, str], members: list[str]
 ) -> None:
-    shadows = {"count": 2, "online": 4}
+    shadows = {"count": 2, "online": 4, "epochs": 150}
     report = ask(folders["mixed"], shadows=shadows, attacks={"names": ["rmia-online"]}).report
     assert report.evaluation.attack == "rmia-online"
     assert [model.images for model in report.run.models if model.name.startswith("online")] == [
@@ -193,7 +193,9 @@ def test_image_on_both_sides_stays_a_candidate(
     (tmp_path / "candidates").mkdir()
     for path in [*sorted(Path(folders["unseen"]).iterdir())[:20], *sorted(Path(folders["reference"]).iterdir())[:3]]:
         (tmp_path / "candidates" / path.name).write_bytes(path.read_bytes())
-    run = ask(str(tmp_path / "candidates"), split={"n_holdout": 200, "shadow_size": 20}).report.run
+    run = ask(
+        str(tmp_path / "candidates"), split={"n_holdout": 200, "shadow_size": 20}, shadows={"epochs": 5}
+    ).report.run
     assert run.duplicates == {"of reference on an earlier side": 3}
     assert run.counts["candidates"] == 23
 
