@@ -38,7 +38,7 @@ STRONG = 1.0
 WEAK = 0.3
 BLANK = 1e-3  # distance of a blank image, where others have 1
 
-REPEATS = 100
+REPEATS = 200
 NOMINAL = 0.05
 RANGE = 0.999  # of what is still put down to chance
 TARGETS = 10  # that are evaluated by what was learned on the same shadows

@@ -16,8 +16,9 @@ from mimia.evaluation.one_run import OneRunBound, guessing_p_value, one_run_boun
 from mimia.runtime.arrays import Bools, Floats
 from mimia.runtime.errors import MimiaError
 
-RUNS = 60
-CANARIES = 1000
+RUNS = 200
+TRAININGS = 60
+CANARIES = 2000
 Mechanism = Callable[[Bools, float, float, np.random.Generator], Floats]
 
 
@@ -50,7 +51,7 @@ def test_p_value_is_that_of_the_theorem(counts: tuple[int, int, int], odds: int,
 
 
 @given(guessed(), st.sampled_from([0.0, 1e-5, 0.01, 0.2]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_p_value_crosses_a_level_once_as_epsilon_grows_and_once_as_fewer_guesses_are_right(
     counts: tuple[int, int, int], delta: float
 ) -> None:
@@ -125,9 +126,14 @@ def laplace(included: Bools, epsilon: float, delta: float, generator: np.random.
 @pytest.mark.parametrize(
     ("mechanism", "epsilon", "delta"),
     [
-        *((mechanism, epsilon, 0.0) for mechanism in (randomised_response, laplace) for epsilon in (0.5, 4.0)),
+        *(
+            (mechanism, epsilon, 0.0)
+            for mechanism in (randomised_response, laplace)
+            for epsilon in (0.5, 1.0, 2.0, 4.0)
+        ),
+        pytest.param(randomised_response, 1.0, 1e-4, marks=pytest.mark.slow),
         (randomised_response, 4.0, 1e-4),
-        (laplace, 2.0, 1e-4),
+        pytest.param(laplace, 2.0, 1e-4, marks=pytest.mark.slow),
     ],
 )
 def test_bound_is_below_the_truth_as_often_as_it_says_and_not_far_below(
@@ -144,7 +150,7 @@ def test_bound_is_below_the_truth_as_often_as_it_says_and_not_far_below(
 
 
 @pytest.mark.parametrize(("epsilon", "delta"), [(0.0, 0.0), (1.0, 0.0), (1.0, 0.02), (0.5, 0.2), (0.0, 0.05)])
-@pytest.mark.parametrize("confidence", [0.5, 0.95])
+@pytest.mark.parametrize("confidence", [0.5, 0.8, 0.95])
 def test_bound_errs_no_more_often_than_allowed(epsilon: float, delta: float, confidence: float) -> None:
     """Over all outcomes of randomised response of six canaries, by their numbers of each kind."""
     right = (1 - delta) * expit(epsilon) / 2
@@ -198,9 +204,9 @@ def test_bound_for_noisy_training_is_below_what_the_accountant_says_and_without_
     with np.errstate(divide="ignore"):  # of the accountant, which discards what it divided
         epsilon = accountant.get_epsilon(delta=delta)
     assert 1.5 < epsilon < 2.5
-    noisy = [one_run_bound(*dp_sgd(noise, seed), delta=delta).value for seed in range(RUNS)]
+    noisy = [one_run_bound(*dp_sgd(noise, seed), delta=delta).value for seed in range(TRAININGS)]
     failures = sum(value > epsilon for value in noisy)
-    assert binomtest(failures, RUNS, 0.05, alternative="greater").pvalue > 0.01
+    assert binomtest(failures, TRAININGS, 0.05, alternative="greater").pvalue > 0.01
     assert np.mean([value > 0 for value in noisy]) > 0.3
     bare = [one_run_bound(*dp_sgd(0.0, seed), delta=delta).value for seed in range(5)]
     assert min(bare) > 1.2 * epsilon

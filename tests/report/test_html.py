@@ -58,7 +58,7 @@ EMPTY_PICTURES = """() => [...document.images].filter(image => !(image.naturalWi
 
 
 @dataclass
-class LoadedCheckpoint:
+class OpenedPage:
     """A report in a browser, with all that is folded unfolded.
 
     Attributes:
@@ -83,14 +83,14 @@ def page(report: Report, pages: dict[str, str]) -> str:
     return pages[report.kind]
 
 
-@pytest.fixture(scope="module", params=[1001, 1000, 400], ids=lambda width: f"{width} px")
+@pytest.fixture(scope="module", params=[1280, 1001, 1000, 400], ids=lambda width: f"{width} px")
 def opened(
     request: pytest.FixtureRequest, browser: Browser, page: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[LoadedCheckpoint]:
+) -> Iterator[OpenedPage]:
     path = tmp_path_factory.mktemp("page") / "report.html"
     path.write_text(page, encoding="utf-8")
     tab = browser.new_page(viewport={"width": request.param, "height": 800})
-    found = LoadedCheckpoint(tab)
+    found = OpenedPage(tab)
     tab.on("console", lambda message: found.messages.append(message.text))
     tab.on("pageerror", lambda error: found.messages.append(str(error)))
     tab.on("request", lambda request: found.requests.append(request.url))
@@ -269,28 +269,28 @@ def test_same_report_gives_the_same_page_after_a_round_trip_too(report: Report, 
     assert render_report(type(report).model_validate_json(report.model_dump_json())) == page
 
 
-def test_page_opens_without_messages_and_asks_for_nothing_else(opened: LoadedCheckpoint) -> None:
+def test_page_opens_without_messages_and_asks_for_nothing_else(opened: OpenedPage) -> None:
     assert opened.messages == []
     assert opened.requests[0].startswith("file:")
     assert [address for address in opened.requests[1:] if not address.startswith("data:")] == []
 
 
-def test_page_scrolls_in_one_direction_only(opened: LoadedCheckpoint) -> None:
+def test_page_scrolls_in_one_direction_only(opened: OpenedPage) -> None:
     assert opened.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 @pytest.mark.parametrize(
     "script", [CUT_OFF, OUTSIDE, OVERLAPPING, BROKEN_WORDS], ids=["cut off", "outside", "overlapping", "broken"]
 )
-def test_no_text_is(opened: LoadedCheckpoint, script: str) -> None:
+def test_no_text_is(opened: OpenedPage, script: str) -> None:
     assert opened.tab.evaluate(script) == []
 
 
-def test_every_picture_is_shown(opened: LoadedCheckpoint, report: Report) -> None:
+def test_every_picture_is_shown(opened: OpenedPage, report: Report) -> None:
     assert opened.tab.evaluate("document.images.length") == 4 * 12 + 2 * len(report.near_duplicates)
     assert opened.tab.evaluate(EMPTY_PICTURES) == []
 
 
-def test_figures_are_readable(opened: LoadedCheckpoint, misplaced_labels: Callable[[Page], list[str]]) -> None:
+def test_figures_are_readable(opened: OpenedPage, misplaced_labels: Callable[[Page], list[str]]) -> None:
     assert opened.tab.evaluate("document.querySelectorAll('svg').length") >= 2
     assert misplaced_labels(opened.tab) == []
