@@ -79,7 +79,7 @@ def test_image_that_every_reference_saw_is_refused(
     attack.fit(pool({"reconstruction": 2})[0])
     membership = np.zeros((2, 5), dtype=bool)
     membership[:, [3, 4]] = True
-    with pytest.raises(MimiaError, match="cannot score 2 images that every shadow was trained on"):
+    with pytest.raises(MimiaError, match="cannot score 2 images that too many shadows were trained on"):
         attack.score(inputs({"reconstruction": np.ones((3, 5, 2), np.float32)}, membership))
 
 

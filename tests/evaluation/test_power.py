@@ -22,6 +22,14 @@ def test_leak_of_that_size_is_found_as_often_as_promised(
     assert binom.ppf(0.001, repeats, power - 0.02) <= found <= binom.ppf(0.999, repeats, power + 0.03)
 
 
+@pytest.mark.parametrize(("members", "nonmembers"), [(5, 7), (3, 40), (200, 1000)])
+def test_half_of_the_leaks_are_found_at_the_critical_value_of_the_test(members: int, nonmembers: int) -> None:
+    pairs = members * nonmembers
+    deviation = math.sqrt(pairs * (members + nonmembers + 1) / 12)  # of the number of pairs in the right order
+    critical = (pairs / 2 + norm.isf(0.05) * deviation) / pairs
+    assert detectable_auc(members, nonmembers, 0.05, power=0.5) == pytest.approx(critical)
+
+
 def test_more_images_find_smaller_leaks() -> None:
     aucs = [detectable_auc(count, 5 * count, 0.05) for count in (20, 100, 1000, 100_000)]
     assert aucs == sorted(aucs, reverse=True)

@@ -138,6 +138,8 @@ def test_perfect_prediction_has_no_distance_and_no_distance_is_negative(distance
     found = DISTANCES[distance](spec, patches, images)
     assert float(found.min()) >= 0
     np.testing.assert_allclose(found, np.zeros(found.shape), atol=1e-5)
+    nearly = patches + 1e-7 * torch.randn(patches.shape, generator=torch.Generator().manual_seed(0))
+    assert float(DISTANCES[distance](spec, nearly, images).min()) >= 0  # whatever rounding does
 
 
 def chosen_patches(mask: Bools, patches: Patches) -> list[int]:

@@ -214,8 +214,8 @@ class Attack(ABC):
         values = self._score(inputs)
         if np.isnan(values).any():
             raise MimiaError(
-                f"The attack {self.name!r} cannot score {int(np.isnan(values).sum())} images that every shadow was "
-                "trained on: keep them out of the reference pool."
+                f"The attack {self.name!r} cannot score {int(np.isnan(values).sum())} images that too many shadows were "
+                "trained on: keep them out of the reference pool, or train more shadows."
             )
         return values
 
