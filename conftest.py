@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's workers has one core
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported: no test waits for a network
 
 
 @pytest.fixture
 def data_file() -> Callable[[str], Path]:
-    """Give the path of a file of real images, or skip where this machine does not have it."""
+    """Return the path of a file of real images, or skip where this machine does not have it."""
     default = Path(__file__).resolve().parents[1] / "shared" / "data"
     directory = Path(os.environ.get("MIMIA_DATA", default))
 

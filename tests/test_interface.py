@@ -104,7 +104,12 @@ def test_settings_name_what_is_wrong(digits: Pixels) -> None:
         (lambda _: mimia.load_images(np.zeros((2, 8, 8), np.uint8), channels=2), "channels is 2"),
         (lambda digits: mimia.pretrain(digits[:20], "mae-nano", seed=-1), "The seed is -1"),
         (lambda digits: mimia.pretrain(digits[:20], "mae-nano", defence=Unregistered()), "is no registered defence"),
-        (lambda digits: mimia.extract_signals("model", digits, ["embeddings"]), "Pass lists of models"),
+        (lambda digits: mimia.extract_signals("model", digits, ["embeddings"]), "models is 'model': pass a list"),
+        (lambda digits: mimia.extract_signals([], digits, ["embeddings"]), "models is .*: pass a list"),
+        (
+            lambda digits: mimia.extract_signals(["model"], digits, ("embeddings")),
+            "signals is 'embeddings': pass a list",
+        ),
         (lambda digits: mimia.extract_signals([audited_function], digits, ["embeddings"], n_masks=0), "n_masks is 0"),
         (lambda _: mimia.load_model("nowhere", {"mean": "grey"}), "The settings of the checkpoint are wrong"),
     ],

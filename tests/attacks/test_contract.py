@@ -352,7 +352,9 @@ def test_image_is_refused_exactly_if_the_attack_needs_references_that_it_lacks(n
     refused = isinstance(attack, USE_REFERENCES) if seen else attack.requirements.online
     for inputs in (together, together.of_images(np.arange(len(sim.members)) == 7)):
         if refused:
-            with pytest.raises(MimiaError, match=f"{name}' cannot score 1 images that too many shadows were trained on"):
+            with pytest.raises(
+                MimiaError, match=f"{name}' cannot score 1 images that too many shadows were trained on"
+            ):
                 attack.score(inputs)
         else:
             assert np.isfinite(attack.score(inputs).values).all()

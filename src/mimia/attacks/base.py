@@ -212,10 +212,10 @@ class Attack(ABC):
     def _checked_scores(self, inputs: AttackInput) -> Floats:
         self._check_population(inputs.population)
         values = self._score(inputs)
-        if np.isnan(values).any():
+        if missing := int(np.isnan(values).sum()):
             raise MimiaError(
-                f"The attack {self.name!r} cannot score {int(np.isnan(values).sum())} images that too many shadows were "
-                "trained on: keep them out of the reference pool, or train more shadows."
+                f"The attack {self.name!r} cannot score {missing} images that too many shadows were trained on: keep "
+                "them out of the reference pool, or train more shadows."
             )
         return values
 

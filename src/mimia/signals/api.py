@@ -57,8 +57,10 @@ def extract_signals(
             otherwise than the first.
     """
     compute = compute or ComputeSettings()
-    if isinstance(models, str) or not models or isinstance(signals, str):
-        raise MimiaError("Pass lists of models and of names of signals, each of one or more.")
+    if isinstance(signals, str) or not signals:
+        raise MimiaError(f"signals is {signals!r}: pass a list of one name or more, such as ['reconstruction'].")
+    if isinstance(models, str) or not models:
+        raise MimiaError(f"models is {models!r}: pass a list of one model or more.")
     if n_masks < 1 or seed < 0:
         raise MimiaError(f"n_masks is {n_masks} and seed {seed}: pass one mask or more, and a seed from 0 on.")
     images, signals = load_images(images), list(dict.fromkeys(signals))
