@@ -2,16 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-import pytest
 from sklearn.metrics import balanced_accuracy_score
 
-from mimia.attacks import LiRA
 from mimia.attacks.base import Attack, Requirements
 from mimia.attacks.games import ShadowGame
 from mimia.attacks.summaries import mean_distance
 from mimia.runtime.arrays import Floats
-from mimia.runtime.errors import MimiaError
 from mimia.signals.arrays import AttackInput, ShadowSignals
 
 Pool = Callable[..., tuple[ShadowSignals, ShadowSignals]]
@@ -54,14 +50,3 @@ def test_threshold_is_the_best_on_all_shadows_together(pool: Pool) -> None:
     found = balanced_accuracy_score(members, scores >= threshold)
     assert found == max(balanced_accuracy_score(members, scores >= other) for other in scores)
     assert threshold not in scores  # but between two of them
-
-
-@pytest.mark.parametrize(("attack", "fewest"), [(LiRA(), 2), (LiRA(pooled=False), 3)])
-def test_variance_of_one_image_takes_a_shadow_more(attack: LiRA, fewest: int) -> None:
-    generator = np.random.default_rng(0)
-    losses, membership = generator.exponential(size=(fewest, 20)), np.zeros((fewest, 20), dtype=bool)
-    membership[:, :10] = np.arange(fewest)[:, None] % 2 == np.arange(10) % 2
-    attack.fit(losses, membership)
-    assert np.isfinite(attack.score(losses[0, 10:], references=losses[:, 10:])).all()
-    with pytest.raises(MimiaError, match=f"needs {fewest} shadow models and has {fewest - 1}"):
-        attack.fit(losses[1:], membership[1:])

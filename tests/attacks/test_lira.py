@@ -114,3 +114,14 @@ def test_online_score_is_the_log_ratio_of_the_true_densities_where_there_are_man
     scores = LiRA(online=True, pooled=False)._score(inputs({"reconstruction": values}, membership))
     truth = norm.logpdf(target[0], 0.5, 0.1) - norm.logpdf(target[0], 0, 0.2)
     np.testing.assert_allclose(scores, truth, rtol=0.1, atol=0.3)
+
+
+@pytest.mark.parametrize(("attack", "fewest"), [(LiRA(), 2), (LiRA(pooled=False), 3)])
+def test_variance_of_one_image_takes_a_shadow_more(attack: LiRA, fewest: int) -> None:
+    generator = np.random.default_rng(0)
+    losses, membership = generator.exponential(size=(fewest, 20)), np.zeros((fewest, 20), dtype=bool)
+    membership[:, :10] = np.arange(fewest)[:, None] % 2 == np.arange(10) % 2
+    attack.fit(losses, membership)
+    assert np.isfinite(attack.score(losses[0, 10:], references=losses[:, 10:])).all()
+    with pytest.raises(MimiaError, match=f"needs {fewest} shadow models and has {fewest - 1}"):
+        attack.fit(losses[1:], membership[1:])

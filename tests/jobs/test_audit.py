@@ -334,7 +334,7 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
     write_images(tmp_path / "large", digits, shuffled[:30], side=16)
     write_images(tmp_path / "others", digits, shuffled[30:90], side=16)
     data: dict[str, Any] = {"members": str(tmp_path / "large"), "nonmembers": str(tmp_path / "others")}
-    with pytest.raises(MimiaError, match=r"takes images of 8×8 pixels, and these have 16×16: pass --image-size 8"):
+    with pytest.raises(MimiaError, match=r"takes images of 8×8 pixels, and these have 16×16: set data.image_size to 8"):
         audit(settings=settings_of(shared, target=target, data=data))
     scaled = audit(settings=settings_of(shared, target=target, data=data | {"image_size": 8}))
     assert scaled.report.run.image_shape == (3, 8, 8)
@@ -347,7 +347,7 @@ def test_images_of_another_size_than_the_targets_are_scaled_on_demand_only(
         ({"data": {"members": "digits"}}, "not for the nonmembers: pass --nonmembers too"),
         ({"data": {"nonmembers": "digits"}}, "not for the members: pass --members too"),
         ({"data": {"reference": "digits"}}, "not for the members: pass --members too"),
-        ({"target": "model"}, "needs to know its members: pass --members and --nonmembers, or use `mimia infer`"),
+        ({"target": "model"}, "needs to know its members: pass members and nonmembers .*, or use `mimia infer`"),
         ({"target": "model", "data": {"members": "digits", "nonmembers": "digits"}}, "There is no checkpoint at model"),
         ({"split": {"n_members": 2000}, "attacks": {}}, "needs 8,001 different images, and there are 1,797"),
         ({"split": SIDES | {"n_members": 4}}, "At least 5 members are needed, and this split has 4"),

@@ -86,8 +86,8 @@ def sources_of(settings: Settings) -> dict[str, str]:
     given = {side: source for side, source in own.items() if source is not None}
     if (settings.target or settings.embeddings) and "members" not in given:
         raise MimiaError(
-            "An audit of your own target needs to know its members: pass --members and --nonmembers, or use "
-            "`mimia infer` where membership is unknown."
+            "An audit of your own target needs to know its members: pass members and nonmembers (--members, "
+            "--nonmembers), or use `mimia infer` where membership is unknown."
         )
     if not given:
         return {"source": data.source}

@@ -84,7 +84,8 @@ class Target(ABC):
         if self.image_size not in (None, size):
             raise MimiaError(
                 f"The target takes images of {self.image_size}×{self.image_size} pixels, and these have {size}×{size}: "
-                f"pass --image-size {self.image_size} to scale them, if those of its training were scaled so too."
+                f"set data.image_size to {self.image_size} (--image-size) to scale them, if those of its training were "
+                "scaled so too."
             )
 
     @abstractmethod

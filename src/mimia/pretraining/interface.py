@@ -1,11 +1,14 @@
 """Pre-training as a plain Python function."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from platformdirs import user_cache_path
 from pydantic import ValidationError
 
 from mimia.config.defences import Defence
+from mimia.config.mistakes import explain
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
 from mimia.data.loading import load_images
@@ -22,7 +25,7 @@ from mimia.runtime.store import Store
 
 def pretrain(
     images: SourceLike | ImageSet,
-    recipe: str | Recipe = "mae-micro",
+    recipe: str | Mapping[str, Any] | Recipe = "mae-micro",
     *,
     defence: Defence | None = None,
     validation: SourceLike | ImageSet | None = None,
@@ -33,7 +36,7 @@ def pretrain(
 
     Args:
         images: Training images, as `mimia.load_images` takes them.
-        recipe: How the model is trained, or the name of a recipe.
+        recipe: How the model is trained: the name of a recipe, its settings as in the table ``recipe``, or a `Recipe`.
         defence: What protects the training images, beside defences of the recipe.
         validation: Images that the model does not learn from, for a defence that needs some, such as early stopping.
         seed: Seed of the model; default: the recipe's.
@@ -43,10 +46,11 @@ def pretrain(
         MimiaError: The recipe does not fit the images or the defence, or validation images are missing.
     """
     try:
-        recipe = recipe if isinstance(recipe, Recipe) else Recipe.model_validate({"preset": recipe})
+        if not isinstance(recipe, Recipe):
+            recipe = Recipe.model_validate({"preset": recipe} if isinstance(recipe, str) else dict(recipe))
         recipe = recipe if defence is None else recipe.with_defence(defence)
     except ValidationError as error:
-        raise MimiaError(f"{error.errors()[0]['msg'].removeprefix('Value error, ')}.") from error
+        raise MimiaError(f"The recipe is wrong. {explain(error)}") from error
     seed = recipe.seed if seed is None else seed
     if not 0 <= seed < 2**32:
         raise MimiaError(f"The seed is {seed}: pass one from 0 to 2³² − 1.")
