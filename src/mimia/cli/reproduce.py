@@ -26,7 +26,7 @@ def reproduce(
     profile: Annotated[
         str, typer.Option(help="smoke: digits, minutes; mini: small images, hours; paper: for GPUs.")
     ] = "mini",
-    data: Annotated[Path, typer.Option(help="Folder of the data files.", envvar="MIMIA_DATA")] = Path("../shared/data"),
+    data: Annotated[Path, typer.Option(help="Folder of the data files.", envvar="MIMIA_DATA")] = Path("data"),
     results: Annotated[Path, typer.Option(help="Folder of the results.")] = Path("results"),
     pages: Annotated[Path | None, typer.Option(help="Folder of tables and figures, made of the results alone.")] = None,
     only: Annotated[str | None, typer.Option(help="Run only the audits whose names begin with this.")] = None,
