@@ -163,7 +163,10 @@ def test_init_writes_a_settings_file(mimia: Run) -> None:
         ("audit --members members --nonmembers members", "Every image of the nonmembers is also on another side"),
         ("audit --target weightless --members members --nonmembers others", "it has no model.safetensors. Pass"),
         ("audit --target empty --members members --nonmembers others", "it has no config.json. Pass"),
-        ("audit --target checkpoint --members large --nonmembers large", "takes images of 8×8 .* have 16×16.*--image-size"),
+        (
+            "audit --target checkpoint --members large --nonmembers large",
+            "takes images of 8×8 .* have 16×16.*--image-size",
+        ),
         ("audit --target checkpoint --members dots --nonmembers others", "0099.png is too small: 1×1 pixels"),
         ("audit --attacks threshold,guess", "no attack 'guess': `mimia attacks` lists"),
         ("audit --attacks ''", "no attack '': `mimia attacks` lists"),
