@@ -18,6 +18,7 @@ from mimia.evaluation.arguments import finite, inside, labelled, probability, si
 from mimia.evaluation.epsilon import Bonferroni, Fixed, Halves, Strategy
 from mimia.evaluation.evaluate import mann_whitney
 from mimia.evaluation.roc_display import RocDisplay
+from mimia.evaluation.tpr_interval import tpr_interval
 from mimia.runtime.arrays import Bools, Floats
 from mimia.runtime.errors import MimiaError
 
@@ -40,6 +41,7 @@ __all__ = [
     "roc_auc",
     "roc_curve",
     "tpr_at_fpr",
+    "tpr_at_fpr_interval",
     "welch_test",
 ]
 
@@ -56,13 +58,14 @@ def roc_auc(scores: ArrayLike, is_member: ArrayLike) -> float:
 
 
 def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the two-sided interval of the AUC (DeLong et al., Biometrics 44, 1988), on the scale of log-odds.
+    """Return the two-sided interval of the AUC.
 
-    Where the scores do not overlap, it is the exact interval of as many pairs of images as the smaller side has.
+    At each end it is the wider of DeLong's (Biometrics 44, 1988), on the scale of log-odds, and Newcombe's (Statistics
+    in Medicine 25, 2006, method 5), which holds where nearly all pairs are in the right order.
 
     >>> low, high = auc_interval([0.9, 0.4, 0.8, 0.6, 0.1, 0.2], [1, 1, 1, 0, 0, 0])
     >>> round(low, 2), round(high, 2)
-    (0.26, 0.99)
+    (0.09, 1.0)
     """
     estimate = roc.roc_auc(*sides(scores, is_member), probability(confidence=confidence))
     return _value(estimate.low), _value(estimate.high)
@@ -119,6 +122,18 @@ def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> float:
     0.5
     """
     return _value(roc.tpr_at_fpr(*sides(scores, is_member), probability(fpr=fpr), fewest=0).value)
+
+
+def tpr_at_fpr_interval(
+    scores: ArrayLike, is_member: ArrayLike, fpr: float, *, confidence: float = 0.95
+) -> tuple[float, float]:
+    """Return the two-sided interval of the TPR at a fixed FPR, with the uncertainty of both sides' images.
+
+    >>> low, high = tpr_at_fpr_interval(np.arange(200), np.arange(200) >= 120, 0.1)
+    >>> round(low, 2), round(high, 2)
+    (0.95, 1.0)
+    """
+    return tpr_interval(*sides(scores, is_member), probability(fpr=fpr), inside(confidence=confidence))
 
 
 def balanced_accuracy(scores: ArrayLike, is_member: ArrayLike, *, threshold: float) -> float:

@@ -4,13 +4,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from scipy.stats import beta, kstest
+from scipy.stats import binom, kstest, norm
 
 from mimia.attacks.base import Scores
 from mimia.config.settings import EvaluationSettings
 from mimia.evaluation.comparison import holm
 from mimia.evaluation.conformal import conformal_p_values
 from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, image_p_values
+from mimia.evaluation.roc import balanced_accuracy
 from mimia.runtime.arrays import Bools, Floats
 
 SETTINGS = EvaluationSettings()
@@ -77,13 +78,31 @@ def test_p_value_is_the_proportion_of_relabellings_with_as_large_an_auc() -> Non
     assert evaluate("attack", scores, members, SETTINGS).p_value == pytest.approx(sum(as_large) / len(as_large))
 
 
-def test_interval_of_the_balanced_accuracy_is_made_of_two_that_hold_together_with_95_percent() -> None:
+def test_interval_of_the_balanced_accuracy_adds_the_squares_of_two_of_wilson() -> None:
     scores, members = np.repeat([1.0, 0.0, 1.0, 0.0], [12, 18, 9, 41]), np.arange(80) < 30
     found = evaluate("attack", scores, members, SETTINGS, threshold=1.0).balanced_accuracy
     assert found is not None
-    low = (beta.ppf(0.0125, 12, 19) + beta.ppf(0.0125, 41, 10)) / 2
-    high = (beta.ppf(0.9875, 13, 18) + beta.ppf(0.9875, 42, 9)) / 2
-    assert (found.low, found.high) == pytest.approx((low, high))
+    z = norm.ppf(0.975)
+    below = above = 0.0
+    for hits, of in ((12, 30), (41, 50)):
+        rate = hits / of
+        centre, reach = rate + z**2 / (2 * of), z * math.sqrt(rate * (1 - rate) / of + z**2 / (4 * of**2))
+        below += (rate - (centre - reach) / (1 + z**2 / of)) ** 2
+        above += ((centre + reach) / (1 + z**2 / of) - rate) ** 2
+    accuracy = (12 / 30 + 41 / 50) / 2
+    assert (found.low, found.high) == pytest.approx((accuracy - below**0.5 / 2, accuracy + above**0.5 / 2))
+
+
+@pytest.mark.parametrize(("members", "nonmembers"), [(20, 20), (50, 400), (200, 1000)])
+@pytest.mark.parametrize("shift", [0.0, 1.0, 4.0])
+def test_interval_of_the_balanced_accuracy_covers_the_true_one(shift: float, members: int, nonmembers: int) -> None:
+    generator, runs, covered = np.random.default_rng(0), 500, 0
+    for _ in range(runs):
+        found = balanced_accuracy(
+            generator.normal(shift, 1, members), generator.normal(size=nonmembers), threshold=shift / 2
+        )
+        covered += (found.low or 0) <= norm.cdf(shift / 2) <= (found.high or 0)
+    assert binom.ppf(0.001, runs, 0.94) <= covered <= 0.99 * runs
 
 
 def test_p_values_of_images_are_ranks_among_the_holdout_and_the_holdout_has_none() -> None:

@@ -23,11 +23,11 @@ class Evaluation:
 
     Attributes:
         attack: Its name.
-        auc: AUC; interval by DeLong's variance.
-        tpr_at_1_percent: TPR at 1 % FPR; Clopper–Pearson interval.
+        auc: AUC; interval of `auc_interval`.
+        tpr_at_1_percent: TPR at 1 % FPR; interval of `tpr_interval`.
         tpr_at_01_percent: The same at 0.1 %.
         threshold: Learned on shadows; None where there is none.
-        balanced_accuracy: At that threshold; from two 97.5 % Clopper–Pearson intervals.
+        balanced_accuracy: At that threshold; interval from Wilson's of both rates.
         precision: At that threshold, for the numbers of members and non-members at hand.
         recall: At that threshold.
         p_value: One-sided Mann–Whitney test that members score higher.

@@ -6,11 +6,12 @@ The AUC is the probability that a member scores higher than a non-member, plus h
 import math
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm, rankdata
+from scipy.stats import binomtest, rankdata
 from sklearn.metrics import roc_curve
 
-from mimia.evaluation.intervals import CONFIDENCE, Estimate, proportion
+from mimia.evaluation.auc_interval import auc_interval
+from mimia.evaluation.intervals import CONFIDENCE, Estimate
+from mimia.evaluation.tpr_interval import tpr_interval
 from mimia.runtime.arrays import Floats
 
 _POINTS = 1000  # of a curve that is kept, and as many again at low rates
@@ -52,10 +53,7 @@ def placements(members: Floats, nonmembers: Floats) -> tuple[Floats, Floats]:
 
 
 def roc_auc(members: Floats, nonmembers: Floats, confidence: float = CONFIDENCE) -> Estimate:
-    """Return the AUC with its interval (DeLong et al., Biometrics 44, 1988) on the scale of log-odds.
-
-    Where the sides do not overlap, that variance is zero and would claim certainty. The interval is then the exact one
-    of min(m, n) independent pairs of images, all of which are in the right order.
+    """Return the AUC with its interval, that of `auc_interval`; a single image on a side says nothing of its own.
 
     Args:
         members: Scores of members, (m,).
@@ -63,24 +61,14 @@ def roc_auc(members: Floats, nonmembers: Floats, confidence: float = CONFIDENCE)
         confidence: Of the interval, two-sided.
 
     >>> str(roc_auc(np.array([3.0, 2.0, 1.0]), np.array([2.5, 0.5, 0.0])))
-    '0.778 [0.173, 0.983]'
+    '0.778 [0.033, 0.997]'
     """
     # scikit-learn's roc_auc_score gives the same figure; the interval needs the placements anyway.
     of_members, of_nonmembers = placements(members, nonmembers)
-    auc, pairs = float(of_members.mean()), min(len(members), len(nonmembers))
-    if pairs < 2:  # a single image has no variance
+    auc = float(of_members.mean())
+    if min(len(members), len(nonmembers)) < 2:
         return Estimate(auc, 0.0, 1.0)
-    return auc_interval(auc, auc_variance(of_members, of_nonmembers), pairs, confidence)
-
-
-def auc_interval(auc: float, variance: float, pairs: int, confidence: float) -> Estimate:
-    """Return an AUC of known variance with its interval; ``pairs`` is the number of images on the smaller side."""
-    if auc in (0.0, 1.0):
-        exact = proportion(round(auc * pairs), pairs, confidence)
-        return Estimate(auc, exact.low, exact.high)
-    deviation = math.sqrt(variance)
-    reach = float(norm.ppf((1 + confidence) / 2)) * deviation / (auc * (1 - auc))
-    return Estimate(auc, float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach)))
+    return Estimate(auc, *auc_interval(of_members, of_nonmembers, confidence))
 
 
 def auc_variance(of_members: Floats, of_nonmembers: Floats) -> float:
@@ -91,24 +79,26 @@ def auc_variance(of_members: Floats, of_nonmembers: Floats) -> float:
 def tpr_at_fpr(members: Floats, nonmembers: Floats, fpr: float, fewest: int = 10) -> Estimate:
     """Return the proportion of members above a threshold that a given proportion of the non-members is above.
 
-    The interval (Clopper–Pearson) is for the threshold that these non-members set. With fewer than ``fewest``
-    non-members above the threshold there is no figure, because they would not determine it.
+    The interval is that of `tpr_interval`. With fewer than ``fewest`` non-members above the threshold there is no
+    figure, because they would not determine it.
     """
     allowed = int(fpr * len(nonmembers) + 1e-9)
     if allowed < fewest:
         needed = round(fewest / fpr)
         return Estimate(None, note=f"too few images: {len(nonmembers):,} of {needed:,} non-members")
     bar = np.partition(nonmembers, -allowed - 1)[-allowed - 1]  # ties with it are not above it
-    return proportion(int((members > bar).sum()), len(members))
+    return Estimate(float((members > bar).mean()), *tpr_interval(members, nonmembers, fpr, CONFIDENCE))
 
 
 def balanced_accuracy(members: Floats, nonmembers: Floats, threshold: float) -> Estimate:
     """Return the mean of TPR and true-negative rate, where scores from the threshold on count as members.
 
-    Each of the two Clopper–Pearson intervals covers with 97.5 %, so that both together cover with 95 %.
+    The interval is that of a sum of two proportions from Wilson's interval of each: the squares of the distances to
+    their ends add up (Newcombe, Statistics in Medicine 17, 1998, method 10).
     """
-    hits, rejections = int((members >= threshold).sum()), int((nonmembers < threshold).sum())
-    recall, specificity = proportion(hits, len(members), 0.975), proportion(rejections, len(nonmembers), 0.975)
-    low = ((recall.low or 0) + (specificity.low or 0)) / 2
-    high = ((recall.high or 0) + (specificity.high or 0)) / 2
-    return Estimate(((recall.value or 0) + (specificity.value or 0)) / 2, low, high)
+    counts = (int((members >= threshold).sum()), len(members)), (int((nonmembers < threshold).sum()), len(nonmembers))
+    rates = [hits / of for hits, of in counts]
+    intervals = [binomtest(hits, of).proportion_ci(CONFIDENCE, method="wilson") for hits, of in counts]
+    below = math.hypot(*(rate - interval.low for rate, interval in zip(rates, intervals, strict=True)))
+    above = math.hypot(*(interval.high - rate for rate, interval in zip(rates, intervals, strict=True)))
+    return Estimate(sum(rates) / 2, (sum(rates) - below) / 2, (sum(rates) + above) / 2)
