@@ -56,7 +56,7 @@ def draw_classifiers(bed: Bed) -> None:
     )
     for axes, result in zip(panels, audits, strict=True):
         axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":")
-        axes.plot(*curve(strongest(result)), color=MEMBERS, linewidth=2, label="strongest attack on the model")
+        axes.plot(*curve(deciding(result)), color=MEMBERS, linewidth=2, label="deciding attack on the model")
         for evaluation, dashes in zip(result.report.validity.blind, ("--", "-."), strict=True):
             label = evaluation.attack.replace("blind", "no model:")
             axes.plot(*curve(evaluation), color=GREY, linestyle=dashes, label=label)
@@ -175,8 +175,8 @@ def panels_of(*titles: str) -> tuple[Figure, Sequence[Axes]]:
     return figure, panels
 
 
-def strongest(result: AuditResult) -> Evaluation:
-    return next(each for each in result.report.evaluations if each.attack == result.report.strongest)
+def deciding(result: AuditResult) -> Evaluation:
+    return next(each for each in result.report.evaluations if each.attack == result.report.deciding)
 
 
 def curve(evaluation: Evaluation) -> tuple[list[float], list[float]]:

@@ -6,7 +6,6 @@ from mimia.attacks.selection import (
     ThreatModel,
     access_of,
     attack_table,
-    deciding,
     obstacle,
     select,
     signal_table,
@@ -84,15 +83,6 @@ def test_none_twice_unknown_and_all_with_others_are_refused(names: tuple[str, ..
 def test_attacks_are_run_in_the_order_of_their_names() -> None:
     names = ("ensemble", "threshold", "base")
     assert (*select(names, EVERYTHING)[0],) == names
-
-
-@pytest.mark.parametrize("access", ACCESS_LEVELS)
-def test_last_that_is_named_decides_or_the_strongest_default_that_was_run(access: AccessLevel) -> None:
-    run, _ = select(("all",), ThreatModel(access, shadows=4, online=4))
-    assert deciding(("all",), access, run) == deciding(None, access, run) == DEFAULTS[access][-1]
-    few, _ = select(("all",), ThreatModel(access, shadows=1, online=0))
-    assert deciding(("all",), access, few) == DEFAULTS[access][0]
-    assert deciding(("ensemble", "base"), access, ("ensemble", "base")) == "base"
 
 
 def test_tables_have_a_row_for_each_attack_and_each_signal() -> None:

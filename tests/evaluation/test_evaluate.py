@@ -8,9 +8,8 @@ from scipy.stats import binom, kstest, norm
 
 from mimia.attacks.base import Scores
 from mimia.config.settings import EvaluationSettings
-from mimia.evaluation.comparison import holm
 from mimia.evaluation.conformal import conformal_p_values
-from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, image_p_values
+from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, image_p_values, level_shares
 from mimia.evaluation.roc import balanced_accuracy
 from mimia.runtime.arrays import Bools, Floats
 
@@ -108,7 +107,7 @@ def test_interval_of_the_balanced_accuracy_covers_the_true_one(shift: float, mem
 def test_p_values_of_images_are_ranks_among_the_holdout_and_the_holdout_has_none() -> None:
     values, holdout = scores_of(10, 30, 1.0, seed=0)
     ids = np.array([f"image {number}" for number in range(40)])
-    found = image_p_values(Scores("attack", values, ids, 0.0), holdout)
+    found = image_p_values(Scores("attack", values, ids, 0.0, 0.5), holdout)
     assert np.isnan(found[holdout]).all()
     assert np.array_equal(found[~holdout], conformal_p_values(values[~holdout], values[holdout]))
 
@@ -117,12 +116,24 @@ def test_p_values_are_corrected_for_the_number_of_attacks() -> None:
     members = np.arange(60) < 30
     ids = np.array([f"image {number}" for number in range(60)])
     attacks = [
-        Scores(f"{shift}", scores_of(30, 30, shift, seed)[0], ids, 0.5) for seed, shift in enumerate((0.6, 0, 0.4))
+        Scores(f"{shift}", scores_of(30, 30, shift, seed)[0], ids, 0.5, 0.5 + shift / 2)
+        for seed, shift in enumerate((0.4, 0.6, 0))
     ]
     found = evaluate_together(attacks, members, SETTINGS)
-    alone = [evaluate(each.attack, each.values, members, SETTINGS, each.threshold) for each in attacks]
+    alone = [evaluate(each.attack, each.values, members, SETTINGS, 0.5, each.shadow_auc) for each in attacks]
     assert [replace(each, p_value_holm=each.p_value) for each in found] == alone
-    assert [each.p_value_holm for each in found] == holm([each.p_value for each in alone])
+    left, expected, largest = dict(enumerate([0.25, 0.5, 0.25])), [0.0, 0.0, 0.0], 0.0
+    while left:  # the second was best on the shadows; what is rejected leaves its share to the others
+        place = min(left, key=lambda each: alone[each].p_value / left[each])
+        largest = max(largest, min(1, alone[place].p_value * sum(left.values()) / left.pop(place)))
+        expected[place] = largest
+    assert [each.p_value_holm for each in found] == pytest.approx(expected)
+
+
+def test_attack_that_is_best_on_the_shadows_has_half_of_the_level() -> None:
+    assert level_shares([0.7]) == [1.0]
+    assert level_shares([0.7, 0.6]) == level_shares([0.6, 0.7])[::-1] == [0.5, 0.5]
+    assert level_shares([0.5, 0.9, 0.9, 0.6]) == pytest.approx([1 / 6, 1 / 6, 1 / 2, 1 / 6])  # of equal ones the last
 
 
 def test_scores_that_are_all_the_same_show_nothing() -> None:

@@ -34,8 +34,8 @@ def figures_of(result: CellResult, name: str) -> list[Estimate | None]:
     if name == "figure-1":
         return [each.linear_probe for each in utility.values()]
     if name == "defences":
-        strongest = next(each for each in evaluations if each.attack == result.report.strongest)
-        return [strongest.auc, strongest.tpr_at_1_percent, utility["target"].linear_probe, utility["target"].explained]
+        deciding = next(each for each in evaluations if each.attack == result.report.deciding)
+        return [deciding.auc, deciding.tpr_at_1_percent, utility["target"].linear_probe, utility["target"].explained]
     return [each.auc for each in evaluations if not set(result.coordinates) & {"masks", "shadows"} or name == "masks"]
 
 

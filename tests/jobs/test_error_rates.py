@@ -80,7 +80,7 @@ def counted(what: str, audits: Iterable[AuditResult]) -> Counter[str]:
 
 def scores_of(audit: AuditResult) -> Floats:
     """Return the deciding attack's scores of all images, none of which the target saw."""
-    return np.array(audit.scores[f"{audit.report.strongest} score"], dtype=np.float64)
+    return np.array(audit.scores[f"{audit.report.deciding} score"], dtype=np.float64)
 
 
 @pytest.mark.slow

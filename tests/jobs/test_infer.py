@@ -166,10 +166,14 @@ def test_candidates_without_a_member_are_called_a_leak_no_more_often_than_the_le
     assert binomtest(alarms, 8, 0.01, alternative="greater").pvalue > 0.01  # one is within chance, two are not
 
 
-def test_last_attack_of_the_settings_decides(ask: Callable[..., InferenceResult], folders: dict[str, str]) -> None:
-    result = ask(folders["mixed"], attacks={"names": ["calibrated", "threshold"]})
-    assert result.report.evaluation.attack == "threshold"
-    assert result.scores["threshold score"] == [candidate.score for candidate in result.report.candidates]
+@pytest.mark.parametrize("names", [["calibrated", "threshold"], ["threshold", "calibrated"]])
+def test_attack_that_is_best_on_the_shadows_decides(
+    ask: Callable[..., InferenceResult], folders: dict[str, str], names: list[str]
+) -> None:
+    result = ask(folders["mixed"], attacks={"names": names})
+    assert result.report.evaluation.attack == "calibrated"
+    assert 0.5 < (result.report.evaluation.shadow_auc or 0) <= 1
+    assert result.scores["calibrated score"] == [candidate.score for candidate in result.report.candidates]
 
 
 def test_online_attacks_judge_candidates_that_their_models_were_trained_on(

@@ -31,7 +31,7 @@ from mimia.runtime.compute import ComputeSettings, hardware, versions
 from mimia.validity.blind_baseline import BlindGuess, evaluate_guesses, sides_differ
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
 from mimia.validity.matching import evaluate_matched
-from mimia.validity.verdict import Sides, judge, strongest
+from mimia.validity.verdict import Sides, deciding_attack, judge
 
 LONG_NAME = f"{'a' * 40}/{'scan_of_the_archive-' * 10}0001.png"
 NAMES = (
@@ -163,12 +163,12 @@ def audit_report(settings: Settings, run: Run) -> AuditReport:
     scores[0] = replace(scores[0], threshold=float(np.nextafter(scores[0].values.max(), np.inf)))
     groups = {"members": members, "non-members": ~members}
     evaluations = evaluate_together(scores, members, settings.evaluation)
-    best = scores[evaluations.index(strongest(evaluations))]
+    best = scores[evaluations.index(deciding_attack(evaluations))]
     measured = _measured(best.values, members, settings)
     return AuditReport(
         verdict=judge(evaluations, measured, Sides("members", "non-members", (160, 1100))),
         evaluations=evaluations,
-        strongest=best.attack,
+        deciding=best.attack,
         comparisons={each.attack: compare(best.values, each.values, members) for each in scores if each is not best},
         validity=measured,
         near_duplicates=tuple(
@@ -252,7 +252,7 @@ def _simulated(attack: str, members: Bools, shift: float) -> Scores:
     generator = np.random.default_rng([GENERATOR_SEED, int(10 * abs(shift))])
     values = generator.normal(shift * members, 1)
     ids = np.array([4 * f"{place:08x}" for place in range(len(members))])
-    return Scores(attack, values, ids, threshold=float(np.quantile(values, 0.9)))
+    return Scores(attack, values, ids, threshold=float(np.quantile(values, 0.9)), shadow_auc=0.5 + shift / 10)
 
 
 def _measured(scores: Floats, members: Bools, settings: Settings) -> Measurements:

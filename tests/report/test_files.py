@@ -90,7 +90,7 @@ def test_directory_without_a_report_is_refused(tmp_path: Path) -> None:
         (lambda _: b"", r"no valid JSON: .*"),
         (lambda content: content.replace(b"2026", b"\xff\xfe"), r"no valid JSON: .*"),
         (lambda _: b"[]", r"Input should be .*"),
-        (lambda content: content.replace(b'"schema_version": 3', b'"schema_version": "3"'), r".*: Input should be 3"),
+        (lambda content: content.replace(b'"schema_version": 4', b'"schema_version": "4"'), r".*: Input should be 4"),
         (lambda content: content.replace(b'"kind": "audit"', b'"kind": "poem"'), r".*'kind'.*"),
         (lambda content: content.replace(b'"seconds": 98.7', b'"minutes": 1.6'), r".*\.seconds: Field required"),
     ],

@@ -54,14 +54,25 @@ def test_translation_loses_no_value_but_those_of_defences_that_were_off() -> Non
     for content in (old, new := json.loads(read_report(WRITTEN).model_dump_json())):
         del content["run"]["settings"]
     assert Counter(leaves(old)) - Counter(leaves(new)) == Counter(["2"])
-    assert Counter(leaves(new)) - Counter(leaves(old)) == Counter(["3"])
+    evaluations = len(old["evaluations"]) + len(old["measured"]["blind"])
+    added = {repr(SCHEMA_VERSION): 1, "None": evaluations}  # there was no AUC on the shadows
+    assert Counter(leaves(new)) - Counter(leaves(old)) == Counter(added)
+
+
+def test_version_3_is_read_with_todays_names() -> None:
+    file = WRITTEN.with_name("audit-3.json")
+    old, report = json.loads(file.read_text()), read_report(file)
+    assert isinstance(report, AuditReport)
+    assert report.deciding == old["strongest"]
+    assert [each.auc.value for each in report.evaluations] == [each["auc"]["value"] for each in old["evaluations"]]
+    assert report.deciding in render_report(report)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         (lambda old: old["run"].update(schema_version=1), "version 1, from before the validity checks: repeat the run"),
-        (lambda old: old.update(schema_version=9), r"version 9, .* up to 3: upgrade mimia\."),
+        (lambda old: old.update(schema_version=9), r"version 9, .* up to 4: upgrade mimia\."),
         (lambda old: old.update(surprise=1), r"not a report that this version of mimia reads \(.*surprise.*\)"),
     ],
     ids=["too old", "newer", "damaged"],

@@ -22,7 +22,7 @@ class LicenceSection(Section):
         return report.kind == "audit"
 
     def values(self, report):
-        return {"readers": ["<owners>", report.strongest]}
+        return {"readers": ["<owners>", report.deciding]}
 '''
 
 
@@ -42,7 +42,7 @@ def test_folder_and_registry_line_are_a_section(
     registry: Registry[type[Section]] = Registry("report section", "mimia.sections", lines)
     monkeypatch.setattr(html, "SECTIONS", registry)
     page = render_report(audit_report)
-    heading = f"<h2>For &lt;owners&gt; and {audit_report.strongest.replace('&', '&amp;').replace('<', '&lt;')[:10]}"
+    heading = f"<h2>For &lt;owners&gt; and {audit_report.deciding.replace('&', '&amp;').replace('<', '&lt;')[:10]}"
     assert page.index(audit_report.verdict.kind) < page.index(heading) < page.index("How to repeat it")
     assert "For &lt;owners&gt;" not in render_report(inference_report)
     sys.modules.pop("licence_section")

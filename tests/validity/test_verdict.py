@@ -7,12 +7,12 @@ from scipy.stats import binom, mannwhitneyu
 from mimia.attacks.base import Scores
 from mimia.config.settings import EvaluationSettings
 from mimia.evaluation.comparison import Comparison, holm
-from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together
+from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, level_shares
 from mimia.evaluation.intervals import Estimate
 from mimia.runtime.arrays import Bools, Floats
 from mimia.validity.controls import Control, Duplicates, Measurements
 from mimia.validity.matching import Matched
-from mimia.validity.verdict import RULE, Sides, Verdict, judge
+from mimia.validity.verdict import RULE, Sides, Verdict, deciding_attack, judge
 
 SETTINGS = EvaluationSettings()
 SIDES = Sides("members", "non-members", (200, 200))
@@ -49,7 +49,7 @@ def outcomes(verdict: Verdict) -> dict[str, str]:
 def test_strong_attack_with_nothing_against_it_is_a_leak() -> None:
     verdict = judge([evaluation(0, 1, "weak"), evaluation(0.8, 0, "strong")], CLEAN, SIDES)
     assert verdict.kind == "leaks"
-    assert "The strongest attack, strong, has an AUC of 0.7" in verdict.sentence
+    assert "The deciding attack, strong, has an AUC of 0.7" in verdict.sentence
     assert set(outcomes(verdict).values()) == {"passed", "noted"}  # too few images for rates
     assert outcomes(verdict)["number of images"] == "noted"
 
@@ -142,9 +142,39 @@ def test_attack_that_was_not_run_on_other_models_is_noted() -> None:
 def test_smallest_p_value_is_corrected_for_the_number_of_attacks() -> None:
     ids = np.array([f"image {number}" for number in range(400)])
     hit = next(seed for seed in range(100) if 0.003 < evaluation(0.2, seed).p_value < 0.009)
-    attacks = [Scores("hit", scores_of(0.2, hit), ids, 0), *(Scores("miss", scores_of(0, s), ids, 0) for s in range(4))]
-    assert judge(evaluate_together(attacks[:1], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "leaks"
-    assert judge(evaluate_together(attacks, MEMBERS, SETTINGS), CLEAN, SIDES).kind == "no leak found"
+    found = Scores("hit", scores_of(0.2, hit), ids, 0, shadow_auc=0.6)
+    misses = [Scores("miss", scores_of(0, seed), ids, 0, shadow_auc=0.7) for seed in range(4)]
+    assert judge(evaluate_together([found], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "leaks"
+    assert judge(evaluate_together([found, *misses], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "no leak found"
+
+
+def test_attack_is_chosen_by_the_shadows_unless_another_alone_finds_a_leak() -> None:
+    def of(shift: float, shadow_auc: float, name: str, seed: int) -> Evaluation:
+        return replace(evaluation(shift, seed, name), shadow_auc=shadow_auc)
+
+    by_luck, chosen = of(0.15, 0.6, "lucky", 1), of(0.1, 0.9, "chosen", 2)
+    assert (by_luck.auc.value or 0) > (chosen.auc.value or 0)
+    assert deciding_attack([by_luck, chosen]) == chosen
+    clear = of(1, 0.6, "clear", 3)
+    assert deciding_attack([by_luck, chosen, clear]) == clear
+    sure = of(0.8, 0.9, "sure", 4)
+    assert deciding_attack([clear, sure]) == sure  # though the other's AUC is larger
+    tied = of(0.1, 0.9, "last", 5)
+    assert deciding_attack([chosen, tied]) == tied
+
+
+def test_choice_by_the_shadows_finds_more_than_the_best_of_all_corrected_alike() -> None:
+    """Power of one good attack among four that see nothing, at the same rate of false alarms."""
+    ids = np.array([f"image {number}" for number in range(400)])
+    by_choice = alike = 0
+    for seed in range(100):
+        attacks = [Scores("good", scores_of(0.33, 10 * seed), ids, 0, shadow_auc=0.7)]
+        attacks += [Scores("none", scores_of(0, 10 * seed + k), ids, 0, shadow_auc=0.5) for k in range(1, 5)]
+        found = evaluate_together(attacks, MEMBERS, SETTINGS)
+        by_choice += min(each.p_value_holm for each in found) < 0.01
+        alike += min(holm([each.p_value for each in found])) < 0.01
+    assert by_choice >= alike
+    assert by_choice > 60
 
 
 def test_where_nothing_leaks_a_leak_is_reported_in_one_audit_of_a_hundred() -> None:
@@ -156,7 +186,7 @@ def test_where_nothing_leaks_a_leak_is_reported_in_one_audit_of_a_hundred() -> N
     for aucs, p_values in zip(found.statistic / images**2, found.pvalue, strict=True):
         attacks = [
             replace(template, auc=Estimate(float(auc)), p_value_holm=p_value, p_value_lower=0.5)
-            for auc, p_value in zip(aucs, holm(p_values.tolist()), strict=True)
+            for auc, p_value in zip(aucs, holm(p_values.tolist(), level_shares([0.5, 0.6, 0.9, 0.7, 0.5])), strict=True)
         ]
         alarms += judge(attacks, CLEAN, SIDES).kind == "leaks"
     # Without the correction for the number of attacks, 50 alarms would be expected.

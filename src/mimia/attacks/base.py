@@ -3,7 +3,7 @@
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, final, overload
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from mimia.attacks.games import ShadowGame
 from mimia.attacks.hyperparameters import validated
 from mimia.attacks.plain import PlainShadows, Values
-from mimia.attacks.summaries import best_threshold
+from mimia.attacks.summaries import auc, best_threshold
 from mimia.runtime.arrays import Bools, Floats, Ids
 from mimia.runtime.errors import MimiaError
 from mimia.signals.arrays import AttackInput, ShadowSignals, leave_one_out
@@ -43,16 +43,18 @@ class Scores:
         values: (images,), finite.
         images: Content ids, (images,).
         threshold: Learned on shadows; an image with this score or a higher one is classified as a member.
+        shadow_auc: Mean AUC on the shadows, each in the place of the target of an attack that learned on the others.
     """
 
     attack: str
     values: Floats
     images: Ids
     threshold: float
+    shadow_auc: float
 
     def of_images(self, chosen: Bools) -> "Scores":
         """Return the scores of the chosen images, (images,)."""
-        return Scores(self.attack, self.values[chosen], self.images[chosen], self.threshold)
+        return replace(self, values=self.values[chosen], images=self.images[chosen])
 
 
 class Attack(ABC):
@@ -65,10 +67,12 @@ class Attack(ABC):
     Attributes:
         name: Name in the registry; by default that of the class.
         threshold_: Learned by `fit`.
+        shadow_auc_: Measured by `fit`: mean AUC on the shadows, by the same leave-one-out scores.
     """
 
     name: str
     threshold_: float
+    shadow_auc_: float
     _plain: PlainShadows | None = None
 
     def __init_subclass__(cls) -> None:
@@ -97,7 +101,7 @@ class Attack(ABC):
         *,
         population: ShadowSignals | Values | None = None,
     ) -> Self:
-        """Learn on shadows, and find the threshold of highest balanced accuracy.
+        """Learn on shadows, find the threshold of highest balanced accuracy, and measure the AUC on them.
 
         The attack learns on all shadows. For the threshold, each shadow is scored by an attack that learned on the
         others. An attack with a population learns from it and from the shadows' training images, and from no image of
@@ -163,7 +167,8 @@ class Attack(ABC):
                 not fit those of `fit`.
         """
         if isinstance(inputs, AttackInput):
-            return Scores(self.name, self._checked_scores(inputs), inputs.target.images, self.threshold_)
+            values = self._checked_scores(inputs)
+            return Scores(self.name, values, inputs.target.images, self.threshold_, self.shadow_auc_)
         if self._plain is None:
             raise MimiaError("Plain arrays can be scored by an attack that was fitted on plain arrays: call fit first.")
         return self._checked_scores(self._plain.input(inputs, references, membership, population))
@@ -202,12 +207,15 @@ class Attack(ABC):
             self._learn(games[:index] + games[index + 1 :])
             scores.append(self._score(leave_one_out(shadows, index, population)))
         self._learn(games)
-        values = np.concatenate(scores)
+        values = np.stack(scores)
         usable = ~np.isnan(values)  # an image that every reference saw says nothing
-        labels = members.ravel()[usable]
+        labels = members[usable]
         if labels.all() or not labels.any():
             raise self._nothing_to_learn_from()
         self.threshold_ = best_threshold(labels, values[usable])
+        aucs = [auc(found[each], inside[each]) for found, inside, each in zip(values, members, usable, strict=True)]
+        known = [each for each in aucs if not np.isnan(each)]
+        self.shadow_auc_ = float(np.mean(known)) if known else 0.5
 
     def _checked_scores(self, inputs: AttackInput) -> Floats:
         self._check_population(inputs.population)

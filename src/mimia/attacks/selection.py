@@ -1,6 +1,6 @@
 """Select the attacks of a run by its threat model."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,17 +111,6 @@ def select(
     not_run = {name: "It was not selected." for name in ATTACKS if name not in attacks}
     not_run |= {name: f"It {lack}." for name, lack in refused.items()}
     return {name: attack for name, attack in attacks.items() if name not in refused}, not_run
-
-
-def deciding(names: Sequence[str] | None, access: AccessLevel, run: Collection[str]) -> str:
-    """Return the attack that decides the verdict: the last that is named, or the last default that was run.
-
-    >>> deciding(("all",), "decoder", ("threshold", "ensemble", "gradient"))
-    'ensemble'
-    """
-    if names is not None and tuple(names) != (ALL,):
-        return names[-1]
-    return next(name for name in reversed(DEFAULTS[access]) if name in run)
 
 
 def attack_table() -> list[dict[str, str]]:

@@ -31,10 +31,11 @@ class Evaluation:
         precision: At that threshold, for the numbers of members and non-members at hand.
         recall: At that threshold.
         p_value: One-sided Mann–Whitney test that members score higher.
-        p_value_holm: The same, corrected for the number of attacks (Holm).
+        p_value_holm: The same, corrected for the number of attacks (Holm), with the weights of `level_shares`.
         p_value_lower: The other side of the test: that members score lower.
         fpr: False-positive rates of the ROC curve.
         tpr: True-positive rates of the ROC curve.
+        shadow_auc: Mean AUC on the shadows, by which the deciding attack is chosen; None where there is none.
     """
 
     attack: str
@@ -50,6 +51,7 @@ class Evaluation:
     p_value_lower: float
     fpr: list[float]
     tpr: list[float]
+    shadow_auc: float | None = None
 
 
 def evaluate(
@@ -58,6 +60,7 @@ def evaluate(
     is_member: Bools,
     settings: EvaluationSettings,
     threshold: float | None = None,
+    shadow_auc: float | None = None,
 ) -> Evaluation:
     """Evaluate scores against the truth.
 
@@ -67,6 +70,7 @@ def evaluate(
         is_member: (images,).
         settings: From how many false positives on a TPR is given.
         threshold: Learned on shadows; without one there is no accuracy, precision and recall.
+        shadow_auc: Mean AUC on the shadows.
 
     Returns:
         Figures with the p-value of a single attack.
@@ -96,6 +100,7 @@ def evaluate(
         p_value_lower=mann_whitney(nonmembers, members),
         fpr=fpr.tolist(),
         tpr=tpr.tolist(),
+        shadow_auc=shadow_auc,
     )
 
 
@@ -109,14 +114,38 @@ def evaluate_together(
 ) -> tuple[Evaluation, ...]:
     """Evaluate several attacks on the same images, with p-values corrected for their number.
 
+    Holm's weights are those of `level_shares`, which no score of the target has a part in.
+
     Args:
         attacks: Scores of the same images in the same order.
         is_member: (images,).
         settings: From how many false positives on a TPR is given.
     """
-    alone = [evaluate(each.attack, each.values, is_member, settings, each.threshold) for each in attacks]
-    adjusted = holm([each.p_value for each in alone])
+    alone = [
+        evaluate(each.attack, each.values, is_member, settings, each.threshold, each.shadow_auc) for each in attacks
+    ]
+    shares = level_shares([each.shadow_auc for each in attacks])
+    adjusted = holm([each.p_value for each in alone], shares)
     return tuple(replace(each, p_value_holm=value) for each, value in zip(alone, adjusted, strict=True))
+
+
+def level_shares(shadow_aucs: Sequence[float]) -> list[float]:
+    """Return the share of the level that each attack's test gets: half of it for the best attack on the shadows.
+
+    The attack that does best on the shadows is chosen before any score of the target is seen. Of equal ones it is the
+    last. The others share the other half, so that a leak that it misses can still be found.
+
+    Args:
+        shadow_aucs: Mean AUC of each attack on the shadows, (attacks,).
+
+    >>> level_shares([0.6, 0.9, 0.7]), level_shares([0.6])
+    ([0.25, 0.5, 0.25], [1.0])
+    """
+    others = len(shadow_aucs) - 1
+    if others == 0:
+        return [1.0]
+    best = max(range(len(shadow_aucs)), key=lambda place: (shadow_aucs[place], place))
+    return [0.5 if place == best else 0.5 / others for place in range(len(shadow_aucs))]
 
 
 def image_p_values(scores: Scores, holdout: Bools) -> Floats:

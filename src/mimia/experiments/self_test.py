@@ -155,14 +155,14 @@ def findings_of(result: AuditResult) -> Findings:
 
 
 def rescored(result: AuditResult, change: Callable[[Floats], Floats], *, by_every_model: bool = False) -> Findings:
-    """Return the findings of an audit with other scores of its strongest attack, by the target or by every model."""
+    """Return the findings of an audit with other scores of its deciding attack, by the target or by every model."""
     _, measurements, sides = findings_of(result)
     roles = np.array(result.scores["role"])
     evaluated = roles != "holdout"
     is_member = roles[evaluated] == "member"
-    name = result.report.strongest
+    name = result.report.deciding
     values = change(np.array(result.scores[f"{name} score"], dtype=np.float64)[evaluated])
-    scores = Scores(name, values, np.array(result.scores["id"])[evaluated], float(np.median(values)))
+    scores = Scores(name, values, np.array(result.scores["id"])[evaluated], float(np.median(values)), 1.0)
     if by_every_model:
         other = ControlScores("other model", values, np.ones(len(values), dtype=bool))
         measurements = replace(measurements, controls=(compare_control(other, values, is_member),))

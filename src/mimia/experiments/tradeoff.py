@@ -17,7 +17,7 @@ class Tradeoff(NamedTuple):
     """What a model leaks, and its utility.
 
     Attributes:
-        attack: The strongest one.
+        attack: The deciding one.
         auc: Its AUC.
         tpr_at_1_percent: Its TPR at 1 % FPR.
         tpr_at_01_percent: Its TPR at 0.1 % FPR.
@@ -40,7 +40,7 @@ class Tradeoff(NamedTuple):
         return self[1:]
 
 
-TRADEOFF = ("strongest attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", *_UTILITIES)
+TRADEOFF = ("deciding attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR", *_UTILITIES)
 """Heads of a table of `Tradeoff`."""
 
 
@@ -66,10 +66,10 @@ def tradeoff_pages(results: Sequence[CellResult]) -> Pages:
 
 def tradeoff(result: CellResult) -> Tradeoff:
     """Return what the target of a cell leaks, and its utility."""
-    strongest = next(each for each in result.report.evaluations if each.attack == result.report.strongest)
-    leaks = (strongest.auc, strongest.tpr_at_1_percent, strongest.tpr_at_01_percent)
+    deciding = next(each for each in result.report.evaluations if each.attack == result.report.deciding)
+    leaks = (deciding.auc, deciding.tpr_at_1_percent, deciding.tpr_at_01_percent)
     utilities = [each or Estimate(None, note="–") for each in _utilities(result.report.utility["target"])]
-    return Tradeoff(strongest.attack, *leaks, *utilities)
+    return Tradeoff(deciding.attack, *leaks, *utilities)
 
 
 def tradeoff_figures(results: Sequence[CellResult]) -> Pages:

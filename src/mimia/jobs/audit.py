@@ -16,7 +16,7 @@ from mimia.pipeline.context import prepare
 from mimia.pipeline.outcome import Outcome
 from mimia.pipeline.score import score_images
 from mimia.report.audit import audit_report, audit_table
-from mimia.validity.verdict import strongest
+from mimia.validity.verdict import deciding_attack
 
 
 def audit(
@@ -54,7 +54,7 @@ def audit(
         split.evaluated.members.mask[on_sides],
         inputs.settings.evaluation,
     )
-    deciding = scores[evaluations.index(strongest(evaluations))]
+    deciding = scores[evaluations.index(deciding_attack(evaluations))]
     validity = check_validity(context, split, signals, deciding, near_duplicates)
     outcome = Outcome(context, split, signals, scores, evaluations, deciding, validity, near_duplicates)
     return AuditResult(audit_report(outcome), audit_table(outcome))

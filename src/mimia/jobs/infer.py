@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mimia.attacks.selection import deciding as deciding_attack
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_inference
 from mimia.data.sources.base import SourceLike
-from mimia.evaluation.evaluate import evaluate
+from mimia.evaluation.evaluate import evaluate_together
 from mimia.jobs.inputs import job_inputs
 from mimia.jobs.results import InferenceResult
 from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
@@ -28,7 +27,7 @@ def infer(
     reference: SourceLike | None = None,
     settings: Settings | Mapping[str, Any] | str | Path | None = None,
 ) -> InferenceResult:
-    """Judge candidates by the last attack of the settings, or of the defaults if all are run.
+    """Judge candidates by that attack of the settings, or of the defaults, which does best on the shadows.
 
     Args:
         target: As for `mimia.audit`.
@@ -52,11 +51,8 @@ def infer(
     refuse_too_few(split)
     signals = collect_signals(context, split)
     scores = score_images(context, signals)
-    name = deciding_attack(inputs.settings.attacks.names, context.target.access, context.attacks)
-    deciding = next(each for each in scores if each.attack == name)
-    evaluation = evaluate(
-        name, deciding.values, split.evaluated.candidates.mask, inputs.settings.evaluation, deciding.threshold
-    )
+    deciding = max(reversed(scores), key=lambda each: each.shadow_auc)
+    (evaluation,) = evaluate_together([deciding], split.evaluated.candidates.mask, inputs.settings.evaluation)
     validity = check_validity(context, split, signals, deciding, near_duplicates)
     outcome = Outcome(context, split, signals, scores, (evaluation,), deciding, validity, near_duplicates)
     named = str(candidates) if isinstance(candidates, str | Path) else "(images in memory)"

@@ -8,7 +8,7 @@ from mimia.attacks.base import Scores
 from mimia.data.splits import EvaluatedImages
 from mimia.evaluation.comparison import compare
 from mimia.evaluation.epsilon import Fixed, epsilon_lower_bound
-from mimia.evaluation.evaluate import image_p_values
+from mimia.evaluation.evaluate import image_p_values, level_shares
 from mimia.evaluation.intervals import CONFIDENCE
 from mimia.evaluation.one_run import one_run_bound
 from mimia.pipeline.outcome import Outcome
@@ -26,7 +26,8 @@ def audit_report(outcome: Outcome) -> AuditReport:
     context, evaluated, deciding = outcome.context, outcome.split.evaluated, outcome.deciding
     on_sides, data = evaluated.on_sides, context.settings.data
     members, values = evaluated.members.mask[on_sides], deciding.values[on_sides]
-    confidence = 1 - (1 - CONFIDENCE) / len(outcome.scores)  # the attack was chosen among them on these images
+    shares = level_shares([each.shadow_auc for each in outcome.scores])
+    confidence = 1 - (1 - CONFIDENCE) * shares[outcome.scores.index(deciding)]  # of several bounds, all hold together
     canaries = data.canaries is not None
     one_source = isinstance(context.target, TrainedTarget) and "source" in context.loaded.rows
     sides = Sides("members", "non-members", (len(evaluated.members), len(evaluated.nonmembers)))
@@ -34,7 +35,7 @@ def audit_report(outcome: Outcome) -> AuditReport:
     return AuditReport(
         verdict=judge(outcome.evaluations, outcome.validity, sides),
         evaluations=outcome.evaluations,
-        strongest=deciding.attack,
+        deciding=deciding.attack,
         comparisons={
             other.attack: compare(values, other.values[on_sides], members)
             for other in outcome.scores

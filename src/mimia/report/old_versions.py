@@ -19,6 +19,7 @@ _RENAMED_IN_3 = {
     "true_rate": "tpr",
     "twins": "near_duplicates",
 }
+_RENAMED_IN_4 = {"strongest": "deciding"}
 _SETTINGS_IN_3 = {"crop_area": "crop_scale", "n_known": "n_population"}
 _DEFENCES_IN_3 = {
     "patience": ("early_stopping", "patience"),
@@ -40,8 +41,8 @@ def translated(report: dict[str, Any], current: int) -> dict[str, Any]:
     Raises:
         MimiaError: The version is newer than the current one, or too old to be translated.
 
-    >>> translated({"twins": [], "run": {"schema_version": 2, "masks": "1f"}}, 3)
-    {'near_duplicates': [], 'run': {'query_id': '1f'}, 'schema_version': 3}
+    >>> translated({"twins": [], "run": {"schema_version": 2, "masks": "1f"}}, 4)
+    {'near_duplicates': [], 'run': {'query_id': '1f'}, 'schema_version': 4}
     """
     run = report.get("run")
     before_3 = run.get("schema_version") if isinstance(run, dict) else None
@@ -54,7 +55,11 @@ def translated(report: dict[str, Any], current: int) -> dict[str, Any]:
         )
     if version == 1:
         raise MimiaError("it has schema version 1, from before the validity checks: repeat the run to write it anew")
-    return _from_2(report)
+    return _from_3(_from_2(report) if version == 2 else report)
+
+
+def _from_3(report: dict[str, Any]) -> dict[str, Any]:
+    return {_RENAMED_IN_4.get(key, key): value for key, value in report.items()} | {"schema_version": 4}
 
 
 def _from_2(report: dict[str, Any]) -> dict[str, Any]:

@@ -35,7 +35,7 @@ __all__ = [
     "Run",
 ]
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """Rises with every change that an older reader would not understand."""
 
 
@@ -93,11 +93,11 @@ class AuditReport(ReportPart):
         kind: Distinguishes it from an `InferenceReport`.
         verdict: The answer, with the validity checks.
         evaluations: Of each attack.
-        strongest: Name of the attack with the largest AUC, which decides.
-        comparisons: By each other attack: how much larger the strongest one's AUC is, on the same images.
+        deciding: Name of the attack that decides: the best on the shadows, unless another alone finds a leak.
+        comparisons: By each other attack: how much larger the deciding one's AUC is, on the same images.
         validity: What the validity checks measured.
         near_duplicates: Near-duplicates across the sides.
-        epsilon: Lower bound on ε at the strongest attack's threshold, corrected for the number of attacks.
+        epsilon: Lower bound on ε at the deciding attack's threshold; its error is that attack's share of 5 %.
         one_run: Lower bound on ε from canaries, if there are any; corrected likewise.
         drawn_at_random: Whether membership was drawn at random, without which no bound on ε follows.
         utility: Utility of the features of the target, of an untrained model, and of the pixels; empty if it was not
@@ -105,11 +105,11 @@ class AuditReport(ReportPart):
         run: What every run records.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     kind: Literal["audit"] = "audit"
     verdict: Verdict
     evaluations: tuple[Evaluation, ...]
-    strongest: str
+    deciding: str
     comparisons: dict[str, Comparison]
     validity: Measurements
     near_duplicates: tuple[NearDuplicatePictures, ...]
@@ -135,7 +135,7 @@ class InferenceReport(ReportPart):
         run: What every run records.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     kind: Literal["inference"] = "inference"
     verdict: Verdict
     evaluation: Evaluation

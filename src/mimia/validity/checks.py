@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.evaluate import Evaluation, level_shares
 from mimia.evaluation.power import detectable_auc
 from mimia.validity.controls import STRICT, Measurements
 
@@ -43,6 +43,11 @@ class Sides:
     first: Literal["members", "candidates"]
     second: str
     sizes: tuple[int, int]
+
+
+def level_of(evaluations: Sequence[Evaluation]) -> float:
+    """Return the level at which the attack is tested that does best on the shadows."""
+    return LEVEL * max(level_shares([each.shadow_auc or 0.0 for each in evaluations]))
 
 
 def stands(measurements: Measurements) -> bool:
@@ -153,7 +158,7 @@ def reconstruction_check(measurements: Measurements) -> ValidityCheck:
 def size_check(evaluations: Sequence[Evaluation], sides: Sides) -> ValidityCheck:
     """Note which leaks are too small for this number of images, and which low rates cannot be measured."""
     name = "number of images"
-    auc = detectable_auc(*sides.sizes, LEVEL / len(evaluations), POWER)
+    auc = detectable_auc(*sides.sizes, level_of(evaluations), POWER)
     finding = (
         f"{sides.sizes[0]:,} {sides.first} and {sides.sizes[1]:,} {sides.second}: an attack with an AUC of {auc:.3f} "
         f"is found with a probability of {100 * POWER:.0f} %"

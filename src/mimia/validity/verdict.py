@@ -11,7 +11,7 @@ from mimia.validity import checks
 from mimia.validity.checks import LEVEL, POWER, Sides, ValidityCheck
 from mimia.validity.controls import STRICT, Measurements
 
-__all__ = ["RULE", "Sides", "Verdict", "judge", "strongest"]
+__all__ = ["RULE", "Sides", "Verdict", "deciding_attack", "judge"]
 
 _LEAKS = {
     "members": "This model gives away its pre-training images.",
@@ -24,7 +24,8 @@ _NO_LEAK = {
 
 RULE = (
     "The verdict is “leaks” if an attack scores members higher than non-members with p < .01, corrected for the "
-    "number of attacks; it is “invalid” if a classifier without a model, or the same attack on a model that saw "
+    "number of attacks (Holm, with half of the level for the attack that does best on the shadow models); it is "
+    "“invalid” if a classifier without a model, or the same attack on a model that saw "
     "neither side, tells the sides apart too (p < .001 each), unless the attack still succeeds among images that "
     "look alike to those classifiers and does better on the target than on every such model (p < .001 each), and "
     "also if the target does not reconstruct, if more than 5 % of a side repeat its own images, or if nothing is "
@@ -52,11 +53,11 @@ def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: 
     """Return the verdict by `RULE`.
 
     Args:
-        evaluations: All attacks on the same images; the one of the largest AUC decides.
+        evaluations: All attacks on the same images; `deciding_attack` decides.
         measurements: Validity of that attack's success.
         sides: What is told apart.
     """
-    best = strongest(evaluations)
+    best = deciding_attack(evaluations)
     significant = best.p_value_holm < LEVEL
     p_value_lower = min(1.0, len(evaluations) * min(each.p_value_lower for each in evaluations))
     valid = significant and checks.stands(measurements)
@@ -76,7 +77,7 @@ def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: 
         confounded = measurements.blind_separates or any(control.p_value < STRICT for control in measurements.controls)
         beside = " It stands although something else tells the sides apart too: see the checks." if confounded else ""
         return Verdict("leaks", f"{_LEAKS[sides.first]} {evidence}{beside}", done)
-    auc = detectable_auc(*sides.sizes, LEVEL / len(evaluations), POWER)
+    auc = detectable_auc(*sides.sizes, checks.level_of(evaluations), POWER)
     return Verdict(
         "no leak found",
         f"{_NO_LEAK[sides.first]} {evidence} With these images, an attack with an AUC of {auc:.3f} would have been "
@@ -85,13 +86,18 @@ def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: 
     )
 
 
-def strongest(evaluations: Sequence[Evaluation]) -> Evaluation:
-    """Return the attack of the largest AUC."""
-    return max(evaluations, key=lambda evaluation: evaluation.auc.value or 0.0)
+def deciding_attack(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Return the attack that did best on the shadows, or the most significant one if that finds nothing and others do.
+
+    The corrected p-values hold for both, as `level_shares` shares the level out before any score of the target is seen.
+    """
+    chosen = max(reversed(evaluations), key=lambda each: each.shadow_auc or 0.0)
+    best = min(evaluations, key=lambda each: each.p_value_holm)
+    return best if best.p_value_holm < LEVEL <= chosen.p_value_holm else chosen
 
 
 def _strength(best: Evaluation, sides: Sides) -> str:
-    evidence = f"The strongest attack, {best.attack}, has an AUC of {best.auc} (½ is chance)"
+    evidence = f"The deciding attack, {best.attack}, has an AUC of {best.auc} (½ is chance)"
     tpr = best.tpr_at_1_percent
     if tpr.value is not None and sides.first == "members":
         evidence += f" and a TPR of {100 * tpr.value:.1f} % at 1 % FPR"
