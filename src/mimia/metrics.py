@@ -5,7 +5,6 @@ members, (images,), as booleans or as 0 and 1; it raises `MimiaError` where thes
 is not finite, or where a side has no image. With intervals and notes, these figures are those of a report.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from mimia.evaluation import arguments, comparison, conformal, epsilon, one_run, roc, set_tests
 from mimia.evaluation import power as evaluation_power
-from mimia.evaluation.arguments import finite, inside, labelled, probability, sides, whole
+from mimia.evaluation.arguments import checked, finite, inside, labelled, no_nan, probability, sides, whole
 from mimia.evaluation.epsilon import Bonferroni, Fixed, Halves, Strategy
 from mimia.evaluation.evaluate import mann_whitney
 from mimia.evaluation.roc_display import RocDisplay
@@ -58,10 +57,7 @@ def roc_auc(scores: ArrayLike, is_member: ArrayLike) -> float:
 
 
 def auc_interval(scores: ArrayLike, is_member: ArrayLike, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the two-sided interval of the AUC.
-
-    At each end it is the wider of DeLong's (Biometrics 44, 1988), on the scale of log-odds, and Newcombe's (Statistics
-    in Medicine 25, 2006, method 5), which holds where nearly all pairs are in the right order.
+    """Return the two-sided interval of the AUC, the wider one of DeLong (1988) and of Newcombe (2006) at each end.
 
     >>> low, high = auc_interval([0.9, 0.4, 0.8, 0.6, 0.1, 0.2], [1, 1, 1, 0, 0, 0])
     >>> round(low, 2), round(high, 2)
@@ -102,7 +98,7 @@ def compare_auc(first: ArrayLike, second: ArrayLike, is_member: ArrayLike) -> tu
 def roc_curve(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats, Floats]:
     """Return FPR, TPR and thresholds of the ROC curve, (points,) each; by scikit-learn.
 
-    >>> fpr, tpr, thresholds = roc_curve([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0])
+    >>> fpr, tpr, _ = roc_curve([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0])
     >>> fpr.tolist(), tpr.tolist()
     ([0.0, 0.0, 0.5, 0.5, 1.0], [0.0, 0.5, 0.5, 1.0, 1.0])
     """
@@ -115,8 +111,7 @@ def roc_curve(scores: ArrayLike, is_member: ArrayLike) -> tuple[Floats, Floats, 
 def tpr_at_fpr(scores: ArrayLike, is_member: ArrayLike, fpr: float) -> float:
     """Return the largest TPR of all thresholds whose FPR is at most ``fpr`` (Carlini et al., arXiv 2112.03570).
 
-    With fewer than about 10 / ``fpr`` non-members the threshold is set by a handful of them; a report gives no figure
-    then.
+    With fewer than about 10 / ``fpr`` non-members a handful of them sets it, and a report gives no figure.
 
     >>> tpr_at_fpr([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0], 0.01)
     0.5
@@ -144,7 +139,7 @@ def balanced_accuracy(scores: ArrayLike, is_member: ArrayLike, *, threshold: flo
     >>> balanced_accuracy([0.9, 0.4, 0.6, 0.1], [1, 1, 0, 0], threshold=0.5)
     0.5
     """
-    return _value(roc.balanced_accuracy(*sides(scores, is_member), _threshold(threshold)).value)
+    return _value(roc.balanced_accuracy(*sides(scores, is_member), no_nan(threshold=threshold)).value)
 
 
 def epsilon_lower_bound(
@@ -171,19 +166,10 @@ def epsilon_lower_bound(
     4.91
     """
     members, nonmembers = sides(scores, is_member)
-    match strategy:
-        case Bonferroni(thresholds):
-            whole(1, thresholds=thresholds)
-        case Fixed(threshold):
-            _threshold(threshold)
-        case Halves(seed):
-            whole(0, seed=seed)
-        case _:
-            raise MimiaError(
-                f"strategy must be Fixed(threshold), Halves(seed) or Bonferroni(number), not {strategy!r}."
-            )
     confidence = probability(confidence=confidence)
-    return epsilon.epsilon_lower_bound(members, nonmembers, strategy, probability(delta=delta), confidence).value
+    return epsilon.epsilon_lower_bound(
+        members, nonmembers, checked(strategy), probability(delta=delta), confidence
+    ).value
 
 
 def one_run_epsilon(
@@ -208,11 +194,10 @@ def one_run_epsilon(
     >>> round(one_run_epsilon([1] * 500 + [0] * 500, [1] * 500 + [0] * 500), 2)
     5.43
     """
-    values, truth = labelled(scores, is_member)
     if guesses is not None and not len(guesses):
         raise MimiaError("guesses has no number: name one or more, or leave it out.")
-    confidence = probability(confidence=confidence)
-    return one_run.one_run_bound(values, truth, guesses, probability(delta=delta), confidence).value
+    delta, confidence = probability(delta=delta), probability(confidence=confidence)
+    return one_run.one_run_bound(*labelled(scores, is_member), guesses, delta, confidence).value
 
 
 def conformal_p_values(scores: ArrayLike, holdout_scores: ArrayLike) -> Floats:
@@ -263,13 +248,13 @@ def welch_test(scores: ArrayLike, holdout_scores: ArrayLike) -> float:
 def permutation_test(scores: ArrayLike, holdout_scores: ArrayLike, *, seed: int = 0, resamples: int = 9_999) -> float:
     """Return the p-value of the permutation test that a set scores higher than known non-members, by its mean.
 
-    It is exact where there are no more permutations than ``resamples`` (Phipson and Smyth, 2010).
+    It is exact with no more permutations than ``resamples`` (Phipson and Smyth, 2010).
 
     Args:
         scores: Of the set, (n,); two or more.
         holdout_scores: Of known non-members, (m,); two or more.
         seed: Of the permutations.
-        resamples: Number of permutations.
+        resamples: Their number.
 
     >>> permutation_test([3, 4, 5], [1, 2, 3])
     0.1
@@ -306,14 +291,8 @@ def detectable_auc(members: int, nonmembers: int, *, level: float = 0.05, power:
     >>> round(detectable_auc(200, 1000), 3), round(detectable_auc(1000, 5000), 3)
     (0.566, 0.529)
     """
-    counts = whole(1, members=members), whole(1, nonmembers=nonmembers)
-    return evaluation_power.detectable_auc(*counts, inside(level=level), inside(power=power))
-
-
-def _threshold(threshold: float) -> float:
-    if math.isnan(threshold):
-        raise MimiaError("threshold is no number: pass a score, or an infinite value to call all or no image a member.")
-    return threshold
+    settings = inside(level=level), inside(power=power)
+    return evaluation_power.detectable_auc(whole(1, members=members), whole(1, nonmembers=nonmembers), *settings)
 
 
 def _value(figure: float | None) -> float:

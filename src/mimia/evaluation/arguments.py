@@ -1,8 +1,11 @@
 """Checks of the plain arrays that users pass."""
 
+import math
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from mimia.evaluation.epsilon import Bonferroni, Fixed, Halves, Strategy
 from mimia.runtime.arrays import Bools, Floats
 from mimia.runtime.errors import MimiaError
 
@@ -96,3 +99,35 @@ def probability(**named: float) -> float:
     if not 0 <= value < 1:
         raise MimiaError(f"{name} must be at least 0 and below 1, and is {value}.")
     return value
+
+
+def no_nan(**named: float) -> float:
+    """Return the one argument, a number that may be infinite.
+
+    Raises:
+        MimiaError: It is no number; the text has its name.
+    """
+    ((name, value),) = named.items()
+    if math.isnan(value):
+        raise MimiaError(f"{name} is no number: pass a score, or an infinite value to call all or no image a member.")
+    return value
+
+
+def checked(strategy: Strategy) -> Strategy:
+    """Return how a bound on ε chooses its threshold.
+
+    Raises:
+        MimiaError: It is no such choice, or has a setting without a meaning.
+    """
+    match strategy:
+        case Bonferroni(thresholds):
+            whole(1, thresholds=thresholds)
+        case Fixed(threshold):
+            no_nan(threshold=threshold)
+        case Halves(seed):
+            whole(0, seed=seed)
+        case _:
+            raise MimiaError(
+                f"strategy must be Fixed(threshold), Halves(seed) or Bonferroni(number), not {strategy!r}."
+            )
+    return strategy
