@@ -28,6 +28,7 @@ from mimia.report.schema import AuditReport, Candidate, InferenceReport, Model, 
 from mimia.report.sections.gallery.pictures import make_gallery
 from mimia.runtime.arrays import Bools, Floats
 from mimia.runtime.compute import ComputeSettings, hardware, versions
+from mimia.validity.absence import AbsenceCriterion
 from mimia.validity.blind_baseline import BlindGuess, evaluate_guesses, sides_differ
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
 from mimia.validity.matching import evaluate_matched
@@ -166,7 +167,7 @@ def audit_report(settings: Settings, run: Run) -> AuditReport:
     best = scores[evaluations.index(deciding_attack(evaluations))]
     measured = _measured(best.values, members, settings)
     return AuditReport(
-        verdict=judge(evaluations, measured, Sides("members", "non-members", (160, 1100))),
+        verdict=judge(evaluations, measured, Sides("members", "non-members", (160, 1100)), AbsenceCriterion(0.6, 0.05)),
         evaluations=evaluations,
         deciding=best.attack,
         comparisons={each.attack: compare(best.values, each.values, members) for each in scores if each is not best},
@@ -194,8 +195,9 @@ def inference_report(settings: Settings, run: Run) -> InferenceReport:
     histograms = (histogram(scores, {"candidates": asked, "non-members": ~asked}),)
     evaluation = evaluate("calibrated", scores.values, asked, settings.evaluation, scores.threshold)
     measured = _measured(scores.values, asked, settings)
+    sides = Sides("candidates", "reference images", (150, 750))
     return InferenceReport(
-        verdict=judge([evaluation], measured, Sides("candidates", "reference images", (150, 750))),
+        verdict=judge([evaluation], measured, sides, AbsenceCriterion(0.6, 0.05)),
         evaluation=evaluation,
         false_discovery_rate=0.075,
         validity=measured,

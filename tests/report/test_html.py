@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -245,14 +244,16 @@ def test_page_of_an_inference_without_a_find_has_no_list(inference_report: Infer
     assert "content id" not in text
 
 
-@pytest.mark.parametrize("kind", ["leaks", "no leak found", "invalid"])
-def test_verdicts_differ_in_word_and_colour(
-    inference_report: InferenceReport, kind: Literal["leaks", "no leak found", "invalid"]
-) -> None:
-    page = render_report(inference_report.model_copy(update={"verdict": Verdict(kind, "For a reason.", ())}))
-    assert f"<strong>{kind.capitalize()}</strong><p>For a reason.</p>" in page
-    colour = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"}[kind]
-    assert f"--accent: {colour};" in page
+def test_verdicts_differ_in_word_and_colour(inference_report: InferenceReport) -> None:
+    verdicts = [Verdict(kind, "For a reason.", ()) for kind in ("leaks", "no leak found", "inconclusive", "invalid")]
+    verdicts += [Verdict("leaks", "For a reason.", (), strength) for strength in ("slight", "clear", "severe")]
+    seen = set()
+    for verdict in verdicts:
+        page = render_report(inference_report.model_copy(update={"verdict": verdict}))
+        assert f"<strong>{verdict.title}</strong><p>For a reason.</p>" in page
+        seen.add((verdict.title, page.partition("--accent: ")[2][:7]))
+    assert len(seen) == 7
+    assert len({colour for _, colour in seen}) == 6  # a leak of an old report has the colour of a clear one
 
 
 def test_report_of_little_is_a_page_too(inference_report: InferenceReport) -> None:

@@ -1,3 +1,5 @@
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,13 +12,22 @@ from mimia.evaluation.comparison import Comparison, holm
 from mimia.evaluation.evaluate import Evaluation, evaluate, evaluate_together, level_shares
 from mimia.evaluation.intervals import Estimate
 from mimia.runtime.arrays import Bools, Floats
+from mimia.validity.absence import AbsenceCriterion, images_for_absence
 from mimia.validity.controls import Control, Duplicates, Measurements
 from mimia.validity.matching import Matched
-from mimia.validity.verdict import RULE, Sides, Verdict, deciding_attack, judge
+from mimia.validity.verdict import RULE, Sides, Verdict, deciding_attack
+from mimia.validity.verdict import judge as judge_by
 
 SETTINGS = EvaluationSettings()
 SIDES = Sides("members", "non-members", (200, 200))
 MEMBERS = np.arange(400) < 200
+
+
+CRITERION = AbsenceCriterion(auc=0.6, tpr=0.05)
+
+
+def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: Sides) -> Verdict:
+    return judge_by(evaluations, measurements, sides, CRITERION)
 
 
 def scores_of(shift: float, seed: int, members: Bools = MEMBERS) -> Floats:
@@ -25,6 +36,11 @@ def scores_of(shift: float, seed: int, members: Bools = MEMBERS) -> Floats:
 
 def evaluation(shift: float, seed: int = 0, attack: str = "attack") -> Evaluation:
     return evaluate(attack, scores_of(shift, seed), MEMBERS, SETTINGS)
+
+
+def nothing(members: int, nonmembers: int, shift: float = 0.0, seed: int = 3) -> Evaluation:
+    truth = np.arange(members + nonmembers) < members
+    return evaluate("attack", scores_of(shift, seed, truth), truth, SETTINGS)
 
 
 def control(p_value: float = 0.5, excess: float = 1e-9, model: str = "shadow 1") -> Control:
@@ -54,10 +70,55 @@ def test_strong_attack_with_nothing_against_it_is_a_leak() -> None:
     assert outcomes(verdict)["number of images"] == "noted"
 
 
-def test_nothing_found_says_what_would_have_been_found() -> None:
-    verdict = judge([evaluation(0)], CLEAN, SIDES)
+def test_nothing_found_in_enough_images_is_no_leak_and_says_what_would_have_been_found() -> None:
+    verdict = judge([nothing(1000, 5000)], CLEAN, Sides("members", "non-members", (1000, 5000)))
     assert verdict.kind == "no leak found"
-    assert "an attack with an AUC of 0.603 would have been found with a probability of 90 %" in verdict.sentence
+    size = next(check for check in verdict.checks if check.name == "number of images")
+    assert "an attack with an AUC of 0.536 is found with a probability of 90 %" in size.finding
+
+
+@pytest.mark.parametrize(
+    ("members", "nonmembers", "shift", "assumed", "reason"),
+    [
+        (30, 950, 0.0, (), "images can show that there is none|members and .* non-members can show"),
+        (1000, 5000, 0.0, ("2 heads, by the width",), r"does not say \(2 heads, by the width\).*under \[checkpoint\]"),
+        (1000, 5000, 0.02, (), r"too little for a leak and too much for none \(p = 0.0"),
+    ],
+)
+def test_nothing_found_without_evidence_of_absence_is_inconclusive_and_says_what_would_settle_it(
+    members: int, nonmembers: int, shift: float, assumed: tuple[str, ...], reason: str
+) -> None:
+    sides = Sides("members", "non-members", (members, nonmembers))
+    verdict = judge_by([nothing(members, nonmembers, shift)], CLEAN, sides, AbsenceCriterion(0.6, 0.05, assumed))
+    assert verdict.kind == "inconclusive"
+    assert re.search(reason, verdict.sentence)
+
+
+def test_true_members_below_the_power_of_the_images_are_never_declared_safe() -> None:
+    """Thirty members that an attack tells from non-members with an AUC of .61."""
+    sides = Sides("members", "non-members", (30, 950))
+    kinds = [judge([nothing(30, 950, 0.4, seed)], CLEAN, sides).kind for seed in range(200)]
+    assert set(kinds) == {"inconclusive", "leaks"}
+
+
+def test_as_many_images_as_are_proposed_suffice_where_nothing_leaks() -> None:
+    needed = images_for_absence((30, 950), CRITERION)
+    assert needed is not None
+    sides = Sides("members", "non-members", needed)
+    kinds = [judge([nothing(*needed, seed=seed)], CLEAN, sides).kind for seed in range(40)]
+    assert kinds.count("no leak found") >= 20
+    assert images_for_absence((1000, 5000), CRITERION) == (1000, 5000)
+    assert images_for_absence((30, 30), AbsenceCriterion(0.5001, 0.05)) is None
+
+
+@pytest.mark.parametrize(
+    ("shift", "members", "strength"),
+    [(0.25, 1000, "slight"), (1.0, 1000, "clear"), (3.0, 1000, "severe"), (2.0, 10, "clear")],
+)
+def test_strength_of_a_leak_is_that_of_the_lower_ends(shift: float, members: int, strength: str) -> None:
+    verdict = judge([nothing(members, 2000, shift)], CLEAN, Sides("members", "non-members", (members, 2000)))
+    assert (verdict.kind, verdict.strength) == ("leaks", strength)
+    assert verdict.title == f"Leaks ({strength})"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +166,7 @@ def test_sides_that_differ_forbid_a_verdict_even_if_nothing_is_found() -> None:
     assert judge([evaluation(0)], replace(CLEAN, blind_separates=True), SIDES).kind == "invalid"
 
 
-@pytest.mark.parametrize(("near_duplicates", "kind"), [(10, "no leak found"), (11, "invalid")])
+@pytest.mark.parametrize(("near_duplicates", "kind"), [(10, "inconclusive"), (11, "invalid")])
 def test_duplicates_hide_a_leak_where_they_are_many(near_duplicates: int, kind: str) -> None:
     measured = replace(CLEAN, duplicates=Duplicates(near_duplicates, (0, 0)))
     verdict = judge([evaluation(0)], measured, SIDES)
@@ -123,7 +184,9 @@ def test_images_that_repeat_on_a_side_are_not_independent(within: tuple[int, int
 
 def test_scores_that_are_all_the_same_have_no_sign() -> None:
     constant = evaluate("attack", np.ones(400), MEMBERS, SETTINGS)
-    assert judge([constant], CLEAN, SIDES).kind == "no leak found"
+    verdict = judge([constant], CLEAN, SIDES)
+    assert verdict.kind == "inconclusive"
+    assert "the same score" in verdict.sentence
 
 
 def test_members_that_score_lower_are_no_clean_bill() -> None:
@@ -145,7 +208,7 @@ def test_smallest_p_value_is_corrected_for_the_number_of_attacks() -> None:
     found = Scores("hit", scores_of(0.2, hit), ids, 0, shadow_auc=0.6)
     misses = [Scores("miss", scores_of(0, seed), ids, 0, shadow_auc=0.7) for seed in range(4)]
     assert judge(evaluate_together([found], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "leaks"
-    assert judge(evaluate_together([found, *misses], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "no leak found"
+    assert judge(evaluate_together([found, *misses], MEMBERS, SETTINGS), CLEAN, SIDES).kind == "inconclusive"
 
 
 def test_attack_is_chosen_by_the_shadows_unless_another_alone_finds_a_leak() -> None:

@@ -25,7 +25,7 @@ def print_table(rows: list[dict[str, str]]) -> None:
 
 def print_result(report: "Report", page: Path) -> None:
     """Print verdict, evaluations and the path of the page; exit with code 1 if the run is invalid."""
-    typer.echo(f"{report.verdict.kind.capitalize()}: {report.verdict.sentence}")
+    typer.echo(f"{report.verdict.title}: {report.verdict.sentence}")
     for evaluation in getattr(report, "evaluations", ()):
         typer.echo(f"  {evaluation.attack:<21} AUC {evaluation.auc}, TPR {evaluation.tpr_at_1_percent} at 1 % FPR")
     typer.echo(page.resolve())

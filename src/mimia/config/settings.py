@@ -211,6 +211,18 @@ class EvaluationSettings(_Frozen):
     false_discovery_rate: float = Field(
         0.1, gt=0, lt=1, description="bound on the false discovery rate of the list of members"
     )
+    margin_auc: float = Field(
+        0.6,
+        gt=0.5,
+        le=1,
+        description="“no leak found” needs the upper end of the AUC's interval below it; else it is “inconclusive”",
+    )
+    margin_tpr: float = Field(
+        0.05,
+        gt=0.01,
+        le=1,
+        description="“no leak found” needs the upper end of the interval of the TPR at 1 % FPR below it",
+    )
     seed: Seed = Field(0, description="seed of cross-validation, controls and the choice of pictures")
 
 

@@ -80,14 +80,15 @@ def tpr_at_fpr(members: Floats, nonmembers: Floats, fpr: float, fewest: int = 10
     """Return the proportion of members above a threshold that a given proportion of the non-members is above.
 
     The interval is that of `tpr_interval`. With fewer than ``fewest`` non-members above the threshold there is no
-    figure, because they would not determine it.
+    figure, because they would not determine it, and the interval alone.
     """
     allowed = int(fpr * len(nonmembers) + 1e-9)
+    interval = tpr_interval(members, nonmembers, fpr, CONFIDENCE)
     if allowed < fewest:
         needed = round(fewest / fpr)
-        return Estimate(None, note=f"too few images: {len(nonmembers):,} of {needed:,} non-members")
+        return Estimate(None, *interval, note=f"too few images: {len(nonmembers):,} of {needed:,} non-members")
     bar = np.partition(nonmembers, -allowed - 1)[-allowed - 1]  # ties with it are not above it
-    return Estimate(float((members > bar).mean()), *tpr_interval(members, nonmembers, fpr, CONFIDENCE))
+    return Estimate(float((members > bar).mean()), *interval)
 
 
 def balanced_accuracy(members: Floats, nonmembers: Floats, threshold: float) -> Estimate:

@@ -26,9 +26,11 @@ from mimia.pretraining.command import pretrain
 from mimia.runtime.arrays import Floats, Pixels
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
+from mimia.validity.absence import AbsenceCriterion
 from mimia.validity.controls import ControlScores, Measurements, compare_control
 from mimia.validity.verdict import Sides, Verdict, judge
 
+_MARGINS = EvaluationSettings().margin_auc, EvaluationSettings().margin_tpr
 Prepare = Callable[[Image.Image], Image.Image]
 _SIDE = 200  # images
 _FEWEST, _MOST = 8 * _SIDE, 9 * _SIDE  # of all images: the digits are 1,797
@@ -40,6 +42,7 @@ class Findings(NamedTuple):
     evaluations: Sequence[Evaluation]
     measurements: Measurements
     sides: Sides
+    criterion: AbsenceCriterion = AbsenceCriterion(*_MARGINS)
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def findings_of(result: AuditResult) -> Findings:
 
 def rescored(result: AuditResult, change: Callable[[Floats], Floats], *, by_every_model: bool = False) -> Findings:
     """Return the findings of an audit with other scores of its deciding attack, by the target or by every model."""
-    _, measurements, sides = findings_of(result)
+    _, measurements, sides, _ = findings_of(result)
     roles = np.array(result.scores["role"])
     evaluated = roles != "holdout"
     is_member = roles[evaluated] == "member"
@@ -246,7 +249,7 @@ CASES = (
     Case(
         "constant",
         "the leak, with a score that is the same for all",
-        "no leak found",
+        "inconclusive",
         lambda bed: rescored(bed.leak(), np.ones_like),
     ),
     Case(

@@ -63,6 +63,7 @@ class Target(ABC):
         decoder: Whose decoder reconstructs images.
         recipe: How it was trained, as far as it is known, or is trained.
         assumed: What a checkpoint does not say and was assumed, one sentence each.
+        notes: What else a reader has to know of its loading, one sentence each.
         image_size: Size of the images that it takes, if it takes one size.
         channels: Number of channels that it takes, if it takes one number.
     """
@@ -70,6 +71,7 @@ class Target(ABC):
     decoder: DecoderSource
     recipe: Recipe
     assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     image_size: int | None = None
     channels: int | None = None
 
@@ -118,11 +120,11 @@ class CheckpointTarget(Target):
     loaded: LoadedCheckpoint
     recipe: Recipe
     decoder: DecoderSource
-    assumed: tuple[str, ...] = ()
     image_size: int | None = field(init=False)
     channels: int | None = field(init=False)
 
     def __post_init__(self) -> None:
+        self.assumed, self.notes = self.loaded.assumed, self.loaded.notes
         self.image_size, self.channels = self.loaded.model.spec.image_size, self.loaded.model.spec.channels
 
     def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
@@ -182,7 +184,7 @@ def open_target(settings: Settings, given: object = None) -> Target:
         _refuse_other_family(loaded, settings.recipe)
     check_distance(loaded.model.spec, settings.signals.distance)
     recipe = settings.recipe if training is None else training.recipe
-    return CheckpointTarget(loaded, recipe, decoder, loaded.assumed)
+    return CheckpointTarget(loaded, recipe, decoder)
 
 
 def _ready(checkpoint: Path, recipe: Recipe, spec: ModelSpec, name: str | None = None) -> ReadyTarget:

@@ -14,7 +14,7 @@ from mimia.evaluation.one_run import one_run_bound
 from mimia.pipeline.outcome import Outcome
 from mimia.pipeline.target import TrainedTarget
 from mimia.pipeline.utility import downstream_use
-from mimia.report.builder import Shown, near_duplicate_pictures, record_run
+from mimia.report.builder import Shown, absence_criterion, near_duplicate_pictures, record_run
 from mimia.report.schema import AuditReport
 from mimia.validity.verdict import Sides, judge
 
@@ -33,7 +33,7 @@ def audit_report(outcome: Outcome) -> AuditReport:
     sides = Sides("members", "non-members", (len(evaluated.members), len(evaluated.nonmembers)))
     groups = {"members": evaluated.members.mask, "non-members": evaluated.nonmembers.mask}
     return AuditReport(
-        verdict=judge(outcome.evaluations, outcome.validity, sides),
+        verdict=judge(outcome.evaluations, outcome.validity, sides, absence_criterion(outcome)),
         evaluations=outcome.evaluations,
         deciding=deciding.attack,
         comparisons={

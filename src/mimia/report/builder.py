@@ -23,6 +23,7 @@ from mimia.report.schema import Exhibit, Histogram, Model, NearDuplicatePictures
 from mimia.report.sections.gallery.pictures import make_gallery, to_data_uri
 from mimia.runtime.arrays import Bools, Floats, Indices
 from mimia.runtime.compute import hardware, versions
+from mimia.validity.absence import AbsenceCriterion
 
 _BINS = 40
 _PAIRS = 6  # of near-duplicates that are shown
@@ -87,7 +88,7 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         settings=settings.model_dump(mode="json"),
         settings_toml=to_toml(settings),
         models=tuple(_models(signals)),
-        assumed=target.assumed,
+        assumed=target.assumed + target.notes,
         image_shape=(channels, height, width),
         counts=_counts(split),
         duplicates=dict(split.duplicates),
@@ -101,6 +102,12 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         hardware=hardware(settings.compute),
         seconds=time.monotonic() - context.started,
     )
+
+
+def absence_criterion(outcome: Outcome) -> AbsenceCriterion:
+    """Return what “no leak found” asks for in a run."""
+    settings = outcome.context.settings.evaluation
+    return AbsenceCriterion(settings.margin_auc, settings.margin_tpr, outcome.context.target.assumed)
 
 
 def near_duplicate_pictures(images: ImageSet, near_duplicates: NearDuplicates) -> tuple[NearDuplicatePictures, ...]:

@@ -8,7 +8,15 @@ from mimia.evaluation.intervals import p_value_text
 from mimia.report.schema import Report
 from mimia.report.sections import SECTIONS
 
-_ACCENTS = {"leaks": "#b3261e", "no leak found": "#2e7d4f", "invalid": "#a86500"}
+_ACCENTS = {
+    "Leaks": "#b3261e",  # of reports from before the strength
+    "Leaks (slight)": "#c2571a",
+    "Leaks (clear)": "#b3261e",
+    "Leaks (severe)": "#7a0c0c",
+    "No leak found": "#2e7d4f",
+    "Inconclusive": "#4a5a78",
+    "Invalid": "#a86500",
+}
 _TITLES = {
     "audit": "Membership audit of an image encoder",
     "inference": "Membership inference for candidate images",
@@ -25,7 +33,7 @@ def render_report(report: Report) -> str:
     ]
     return environment.get_template("report.html.j2").render(
         title=_TITLES[report.kind],
-        accent=_ACCENTS[report.verdict.kind],
+        accent=_ACCENTS[report.verdict.title],
         run=report.run,
         sections="\n".join(shown),
     )

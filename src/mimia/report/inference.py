@@ -8,7 +8,7 @@ import numpy as np
 from mimia.evaluation.conformal import discoveries
 from mimia.evaluation.evaluate import image_p_values
 from mimia.pipeline.outcome import Outcome
-from mimia.report.builder import Shown, near_duplicate_pictures, record_run
+from mimia.report.builder import Shown, absence_criterion, near_duplicate_pictures, record_run
 from mimia.report.schema import Candidate, InferenceReport
 from mimia.validity.verdict import Sides, judge
 
@@ -29,6 +29,7 @@ def inference_report(outcome: Outcome, command: str) -> InferenceReport:
         outcome.evaluations,
         outcome.validity,
         Sides("candidates", "reference images", (len(candidates), len(holdout))),
+        absence_criterion(outcome),
     )
     if verdict.kind != "invalid":
         count = f"{int(listed.sum()):,} of {len(candidates):,} candidates are listed as members."

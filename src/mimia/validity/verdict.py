@@ -6,9 +6,9 @@ from typing import Literal
 
 from mimia.evaluation.evaluate import Evaluation
 from mimia.evaluation.intervals import p_value_text
-from mimia.evaluation.power import detectable_auc
 from mimia.validity import checks
-from mimia.validity.checks import LEVEL, POWER, Sides, ValidityCheck
+from mimia.validity.absence import AbsenceCriterion, lacking_evidence
+from mimia.validity.checks import LEVEL, Sides, ValidityCheck
 from mimia.validity.controls import STRICT, Measurements
 
 __all__ = ["RULE", "Sides", "Verdict", "deciding_attack", "judge"]
@@ -18,19 +18,28 @@ _LEAKS = {
     "candidates": "This model was pre-trained on some of the candidates.",
 }
 _NO_LEAK = {
-    "members": "No leak was found with these attacks and this many images.",
-    "candidates": "Nothing shows that this model was pre-trained on the candidates.",
+    "members": "No leak was found with these attacks, and there is evidence that there is none of weight.",
+    "candidates": "There is no sign that this model was pre-trained on the candidates.",
 }
+_INCONCLUSIVE = {
+    "members": "These images do not show whether this model gives away its pre-training images.",
+    "candidates": "These images do not show whether this model was pre-trained on the candidates.",
+}
+_CLEAR_AUC, _CLEAR_TPR = 0.6, 0.05
+_SEVERE_AUC, _SEVERE_TPR = 0.9, 0.3
 
 RULE = (
     "The verdict is “leaks” if an attack scores members higher than non-members with p < .01, corrected for the "
-    "number of attacks (Holm, with half of the level for the attack that does best on the shadow models); it is "
-    "“invalid” if a classifier without a model, or the same attack on a model that saw "
-    "neither side, tells the sides apart too (p < .001 each), unless the attack still succeeds among images that "
-    "look alike to those classifiers and does better on the target than on every such model (p < .001 each), and "
-    "also if the target does not reconstruct, if more than 5 % of a side repeat its own images, or if nothing is "
-    "found while members score lower (p < .001) or more than 5 % of them have a near-duplicate among the "
-    "non-members; otherwise it is “no leak found”."
+    "number of attacks (Holm, with half of the level for the attack that does best on the shadow models). It is "
+    "“invalid” if a classifier without a model, or the same attack on a model that saw neither side, tells the sides "
+    "apart too (p < .001 each), unless the attack still succeeds among images that look alike to those classifiers and "
+    "does better on the target than on every such model (p < .001 each); and also if the target does not reconstruct, "
+    "if more than 5 % of a side repeat its own images, or if nothing is found while members score lower (p < .001) or "
+    "more than 5 % of them have a near-duplicate among the non-members. It is “no leak found” if no attack has "
+    "p < .1, the upper ends of the intervals of the deciding attack are below evaluation.margin_auc and "
+    "evaluation.margin_tpr (TPR at 1 % FPR), and nothing about the target was assumed; and “inconclusive” otherwise. A "
+    "leak is “severe” if the lower end of its AUC is .9 or more, or that of its TPR at 1 % FPR 30 % or more; “clear” "
+    "from .6 or 5 % on; and “slight” below."
 )
 
 
@@ -39,23 +48,34 @@ class Verdict:
     """The answer of an audit or an inference.
 
     Attributes:
-        kind: ``leaks``, ``no leak found`` at this power, or ``invalid``: something else than membership may be at work.
+        kind: ``leaks``; ``no leak found``, with evidence of absence; ``inconclusive``: neither is shown; or
+            ``invalid``: something else than membership may be at work.
         sentence: The answer with its evidence, for a reader.
         checks: The validity checks, in the order in which they are read.
+        strength: Of a leak, by the lower ends of the intervals.
     """
 
-    kind: Literal["leaks", "no leak found", "invalid"]
+    kind: Literal["leaks", "no leak found", "inconclusive", "invalid"]
     sentence: str
     checks: tuple[ValidityCheck, ...]
+    strength: Literal["slight", "clear", "severe"] | None = None
+
+    @property
+    def title(self) -> str:
+        """The kind, with the strength of a leak."""
+        return self.kind.capitalize() if self.strength is None else f"{self.kind.capitalize()} ({self.strength})"
 
 
-def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: Sides) -> Verdict:
+def judge(
+    evaluations: Sequence[Evaluation], measurements: Measurements, sides: Sides, criterion: AbsenceCriterion
+) -> Verdict:
     """Return the verdict by `RULE`.
 
     Args:
         evaluations: All attacks on the same images; `deciding_attack` decides.
         measurements: Validity of that attack's success.
         sides: What is told apart.
+        criterion: What “no leak found” asks for.
     """
     best = deciding_attack(evaluations)
     significant = best.p_value_holm < LEVEL
@@ -72,18 +92,15 @@ def judge(evaluations: Sequence[Evaluation], measurements: Measurements, sides: 
     failed = [check for check in done if check.outcome == "failed"]
     if failed:
         return Verdict("invalid", f"No verdict is possible. {failed[0].finding}", done)
-    evidence = _strength(best, sides)
+    evidence = _evidence(best, sides)
     if significant:
         confounded = measurements.blind_separates or any(control.p_value < STRICT for control in measurements.controls)
         beside = " It stands although something else tells the sides apart too: see the checks." if confounded else ""
-        return Verdict("leaks", f"{_LEAKS[sides.first]} {evidence}{beside}", done)
-    auc = detectable_auc(*sides.sizes, checks.level_of(evaluations), POWER)
-    return Verdict(
-        "no leak found",
-        f"{_NO_LEAK[sides.first]} {evidence} With these images, an attack with an AUC of {auc:.3f} would have been "
-        f"found with a probability of {100 * POWER:.0f} %.",
-        done,
-    )
+        return Verdict("leaks", f"{_LEAKS[sides.first]} {evidence}{beside}", done, _strength(best))
+    lacking = lacking_evidence(best, evaluations, sides, criterion)
+    if lacking is not None:
+        return Verdict("inconclusive", f"{_INCONCLUSIVE[sides.first]} {evidence} {lacking}", done)
+    return Verdict("no leak found", f"{_NO_LEAK[sides.first]} {evidence}", done)
 
 
 def deciding_attack(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -96,7 +113,15 @@ def deciding_attack(evaluations: Sequence[Evaluation]) -> Evaluation:
     return best if best.p_value_holm < LEVEL <= chosen.p_value_holm else chosen
 
 
-def _strength(best: Evaluation, sides: Sides) -> str:
+def _strength(best: Evaluation) -> Literal["slight", "clear", "severe"]:
+    """Return how strong a leak is at least."""
+    auc, tpr = best.auc.low or 0.0, best.tpr_at_1_percent.low or 0.0
+    if auc >= _SEVERE_AUC or tpr >= _SEVERE_TPR:
+        return "severe"
+    return "clear" if auc >= _CLEAR_AUC or tpr >= _CLEAR_TPR else "slight"
+
+
+def _evidence(best: Evaluation, sides: Sides) -> str:
     evidence = f"The deciding attack, {best.attack}, has an AUC of {best.auc} (½ is chance)"
     tpr = best.tpr_at_1_percent
     if tpr.value is not None and sides.first == "members":

@@ -43,7 +43,7 @@ def test_mimias_own_directory_opens_as_it_is(ours: Path) -> None:
 def test_mimias_own_directory_does_not_heed_settings_and_says_so(ours: Path) -> None:
     opened = load_checkpoint(ours, CheckpointSettings(mask_ratio=0.5))
     assert opened.model.spec == SPEC
-    assert opened.assumed == ("it says all of itself: the settings of [checkpoint] are not used",)
+    assert opened.notes == ("it says all of itself: the settings of [checkpoint] are not used",)
 
 
 def test_home_directory_is_understood(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -251,7 +251,7 @@ def test_weights_of_half_precision_are_brought_to_float32_and_said_to_be(tmp_pat
     state = mae_state()
     path = save(tmp_path / "mae.pth", {name: value.bfloat16() for name, value in state.items()}, norm_pix_loss=True)
     opened = load_checkpoint(path, SMALL)
-    assert "weights are stored as torch.bfloat16 and computed with as torch.float32" in opened.assumed
+    assert "weights are stored as torch.bfloat16 and computed with as torch.float32" in opened.notes
     weights = opened.model.state_dict()
     assert all(torch.equal(weights[name], state[name].bfloat16().float()) for name in state)
 

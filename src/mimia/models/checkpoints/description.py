@@ -42,7 +42,7 @@ def describe(loaded: LoadedCheckpoint) -> list[tuple[str, str]]:
     training = None if loaded.own is None else native.load_training(loaded.own)
     if training is not None and training.privacy is not None:
         rows.append(("privacy", f"trained with DP-SGD: {training.privacy}"))
-    return rows + [("assumed", sentence) for sentence in loaded.assumed]
+    return rows + [("assumed", sentence) for sentence in loaded.assumed + loaded.notes]
 
 
 def _images(spec: ModelSpec) -> str:

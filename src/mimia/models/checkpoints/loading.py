@@ -41,6 +41,7 @@ class LoadedCheckpoint:
         id: Name of the model by its weights: SHA-256 of the file, or of all files one after the other.
         assumed: What the checkpoint does not say and was taken for granted, one sentence each.
         own: The directory, if it is one of mimia's own.
+        notes: What else a reader has to know of the loading, one sentence each.
     """
 
     model: MaskedImageModel
@@ -48,6 +49,7 @@ class LoadedCheckpoint:
     id: str
     assumed: tuple[str, ...] = ()
     own: Path | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def access(self) -> Literal["decoder", "encoder"]:
@@ -133,9 +135,9 @@ def _load_directory(path: Path, settings: CheckpointSettings) -> LoadedCheckpoin
     config = read_json(path / native.CONFIG)
     if config.get("format") == "mimia":
         unused = ("it says all of itself: the settings of [checkpoint] are not used",)
-        assumed = () if settings == CheckpointSettings() else unused
+        notes = () if settings == CheckpointSettings() else unused
         model = native.load(path)
-        return LoadedCheckpoint(model, "mimia's own", native.model_id(path), assumed, own=path)
+        return LoadedCheckpoint(model, "mimia's own", native.model_id(path), own=path, notes=notes)
     directory = Directory(path, config)
     for layout in LAYOUTS.values():
         if isinstance(layout, DirectoryLayout) and layout.recognise(config):
@@ -167,10 +169,10 @@ def _read_file(path: Path, settings: CheckpointSettings) -> ParsedCheckpoint:
 
 
 def _filled(parsed: ParsedCheckpoint, files: Sequence[Path], path: Path) -> LoadedCheckpoint:
-    state, assumed = _as_float32(parsed.state)
+    state, notes = _as_float32(parsed.state)
     model = build(parsed.spec, parsed.architecture)
     fill(model, state, f"{path} ({parsed.layout})", "the rest of it")
-    return LoadedCheckpoint(model, parsed.layout, _id_of([*files, *parsed.also]), parsed.assumed + assumed)
+    return LoadedCheckpoint(model, parsed.layout, _id_of([*files, *parsed.also]), parsed.assumed, notes=notes)
 
 
 def _id_of(files: Sequence[Path]) -> str:
