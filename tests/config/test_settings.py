@@ -137,3 +137,48 @@ def test_mistake_in_the_file_is_told(file: Path, content: bytes, message: str) -
 def test_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(MimiaError, match=r"no settings file .*none\.toml: `mimia init` writes one"):
         read_settings(tmp_path / "none.toml", {})
+
+
+ENDLESS = "9" * 5000
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"recipe": {"preset": "mae-nano", "betas": [1.5, 0.9]}}, r"recipe.betas.0: .* less than 1 \(given: 1.5\)"),
+        ({"recipe": {"preset": "mae-nano", "betas": [0.9, -0.1]}}, "recipe.betas.1: .* greater than or equal to 0"),
+        ({"recipe": {"preset": "mae-nano", "crop_scale": [5, 9]}}, "recipe.crop_scale.0: .* less than or equal to 1"),
+        ({"recipe": {"preset": "mae-nano", "crop_scale": [0, 0]}}, "recipe.crop_scale.0: .* greater than 0"),
+        ({"recipe": {"preset": "mae-nano", "crop_scale": [0.9, 0.1]}}, "from 0.9 to 0.1: put the smaller first"),
+        ({"recipe": {"preset": "mae-nano", "defences": {"dp_sgd": {"epsilon": 1e30}}}}, "dp_sgd.epsilon: .* 10000"),
+        ({"recipe": {"preset": "mae-nano", "epochs": 10**9}}, "recipe.epochs: .* 1000000"),
+        ({"recipe": {"preset": "x" * 100_000}}, "there is no recipe 'xxx"),
+        ({"signals": {"draws": 10**22}}, "signals.draws: .* 4096"),
+        ({"signals": {"batch_size": 10**12}}, "signals.batch_size: .* 1000000"),
+        ({"shadows": {"count": 10**9}}, "shadows.count: .* 10000"),
+        ({"compute": {"threads": 10**6}}, "compute.threads: .* 1024"),
+        ({"split": {"n_probe": 1}}, "split.n_probe: .* greater than or equal to 2"),
+        ({"store": ""}, "Setting store is empty: is a variable of the shell not set"),
+        ({"target": ""}, "Setting target is empty"),
+        ({"out": ""}, "Setting out is empty"),
+        ({"data": {"source": ""}}, "Setting data.source is empty"),
+        ({"data": {"members": ""}}, "Setting data.members is empty"),
+        ({"x" * 100_000: 1}, "There is no setting xxx"),
+    ],
+)
+def test_values_without_a_bound_or_a_meaning_are_refused_in_a_short_sentence(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MimiaError, match=message) as refused:
+        read_settings(None, values)
+    assert len(str(refused.value)) <= 400
+
+
+@pytest.mark.parametrize(
+    "text", [f"x = {ENDLESS}", f"[recipe]\nepochs = {ENDLESS}", "x = " + "[" * 3000 + "]" * 3000, "\\xff ="]
+)
+def test_file_that_no_parser_reads_is_refused_in_a_short_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "settings.toml").write_text(text)
+    with pytest.raises(MimiaError, match="is not valid TOML") as refused:
+        read_settings(tmp_path / "settings.toml", {})
+    assert len(str(refused.value)) <= 300 + len(str(tmp_path))

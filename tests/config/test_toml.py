@@ -18,7 +18,7 @@ RECIPES = recipe_presets()
 
 @settings(max_examples=15, deadline=None)
 @given(
-    text=st.text(max_size=20),
+    text=st.text(min_size=1, max_size=20),
     number=st.floats(min_value=0, allow_infinity=False),
     names=st.lists(st.text(max_size=20), max_size=3),
     options=OPTIONS,

@@ -230,3 +230,8 @@ def test_hub_that_is_out_of_reach_is_refused_at_once(tmp_path: Path) -> None:
     )
     assert "MimiaError: No images at 'nobody/nothing'" in ended.stderr
     assert "the hub is out of reach" in ended.stderr
+
+
+def test_empty_name_is_no_folder() -> None:
+    with pytest.raises(MimiaError, match="is empty: is a variable of the shell not set"):
+        open_source("")

@@ -47,7 +47,7 @@ def run_directory(command: str, settings: "Settings", *arguments: str) -> Path:
     from mimia.runtime.arrays import fingerprint
 
     if settings.out is not None:
-        return writable(settings.out)
+        return writable(Path(settings.out))
     inputs = {"settings": settings.model_dump(mode="json", exclude={"store", "out"}), "parts": arguments}
     return writable(Path("mimia-runs")) / f"{command}-{fingerprint(inputs)[:10]}"
 

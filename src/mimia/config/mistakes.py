@@ -4,17 +4,31 @@ from pydantic import ValidationError
 
 RENAMED = {"recipe.crop_area": "recipe.crop_scale", "split.n_known": "split.n_population"}
 """Keys of earlier versions, and what they are called now."""
+_LONGEST = 80  # characters of a key or value that an error repeats
+_EMPTY = "string_too_short"  # pydantic's name of it
 
 
 def explain(error: ValidationError) -> str:
     """Return a sentence about the first mistake: the key, what is wrong, and how to mend it."""
     first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = shortened(".".join(str(part) for part in first["loc"]))
     if key in RENAMED:
         return f"Setting {key} is now called {RENAMED[key]}: rename it."
     if first["type"] == "extra_forbidden":
         return f"There is no setting {key}: `mimia init` writes a file with all of them."
-    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == _EMPTY:
+        return f"Setting {key} is empty: is a variable of the shell not set?"
+    message = shortened(first["msg"].removeprefix("Value error, "), 260)
     if not key:
         return f"Settings: {message}."
-    return f"Setting {key}: {message} (given: {first['input']!r})."
+    return f"Setting {key}: {message} (given: {shortened(repr(first['input']))})."
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Return a text with its middle left out if it is long.
+
+    >>> shortened("short"), len(shortened("x" * 100_000))
+    ('short', 81)
+    """
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"

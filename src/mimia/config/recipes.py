@@ -28,6 +28,8 @@ _FLAT = {
     "dp_clip": ("dp_sgd", "clip"),
 }
 """Defence and setting for each key by which a recipe named them before it had ``defences``."""
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Proportion = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
 
 
@@ -46,27 +48,29 @@ class Recipe(BaseModel):
         "or 'beit' (arXiv 2106.08254)",
     )
     size: SizeName = Field(description="size of the model")
-    patch_size: PositiveInt = Field(description="side of a patch in pixels")
+    patch_size: PositiveInt = Field(le=4096, description="side of a patch in pixels")
     mask_ratio: float = Field(0.75, gt=0, lt=1, description="proportion of the patches that is masked")
     cell: PositiveInt = Field(1, description="patches along a side of the cells that are masked as a whole (SimMIM)")
-    vocabulary: PositiveInt | None = Field(None, description="visual tokens of the tokenizer that is made here (BEiT)")
+    vocabulary: PositiveInt | None = Field(
+        None, le=1_000_000, description="visual tokens of the tokenizer that is made here (BEiT)"
+    )
     patch_normalised: bool = Field(False, description="predict patches normalised by their own mean and variance (MAE)")
-    epochs: PositiveInt = Field(description="passes over the images")
+    epochs: PositiveInt = Field(le=1_000_000, description="passes over the images")
     stop_epoch: PositiveInt | None = Field(
         None, description="leave the training after so many of the epochs; the learning rate is that of all of them"
     )
-    batch_size: PositiveInt = Field(description="images per step")
+    batch_size: PositiveInt = Field(le=1_000_000, description="images per step")
     base_learning_rate: float = Field(
-        gt=0, description="learning rate for a batch of 256; scaled in proportion to the batch"
+        gt=0, le=1e3, description="learning rate for a batch of 256; scaled in proportion to the batch"
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="proportion of the steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")
-    betas: tuple[float, float] = Field((0.9, 0.95), description="of AdamW")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.95), description="of AdamW")
     gradient_clip: float | None = Field(
         None, gt=0, description="largest norm of the gradient; with DP-SGD, its own clip is used instead"
     )
     augmentation: Augmentation = Field("none", description="'none', 'flip', or 'crop' (random resized crop and flip)")
-    crop_scale: tuple[float, float] = Field(
+    crop_scale: tuple[Proportion, Proportion] = Field(
         (0.2, 1.0), description="smallest and largest proportion of the image in a random crop"
     )
     defences: dict[str, SerializeAsAny[Defence]] = Field(
@@ -108,6 +112,10 @@ class Recipe(BaseModel):
             if is_set[key] and key not in family.recipe_keys:
                 takers = " and ".join(name for name in FAMILIES if key in FAMILIES[name].recipe_keys)
                 raise ValueError(f"{key} is for {takers}, not for {self.family}: leave it out")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(
+                f"crop_scale goes from {self.crop_scale[0]} to {self.crop_scale[1]}: put the smaller first"
+            )
         if self.stop_epoch is not None and self.stop_epoch > self.epochs:
             raise ValueError(f"stop_epoch is {self.stop_epoch}, and there are {self.epochs} epochs: lower it")
         if family.predicts_tokens and self.vocabulary is None:

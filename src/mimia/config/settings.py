@@ -5,10 +5,9 @@ default of its options from the fields here. Environment variables are not read,
 file and command line alone.
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import (
@@ -28,12 +27,14 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from mimia.config.mistakes import explain
+from mimia.config.mistakes import explain, shortened
 from mimia.config.recipes import Augmentation, Recipe, Seed, SizeName
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
 
 CanaryKind = Literal["image", "noise", "patches"]
+Name = Annotated[str, Field(min_length=1)]
+"""A path, an address or a name; an empty one comes of a variable that is not set."""
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
 JsonScalar = bool | int | float | str
 Distance = Literal["training", "mse", "mae", "patch-normalised", "ssim"]
@@ -47,19 +48,19 @@ class _Frozen(BaseModel):
 class DataSettings(_Frozen):
     """Where the images come from."""
 
-    source: str = Field(
+    source: Name = Field(
         "digits",
         description="source of members, non-members and reference images: 'digits' (built in), a folder of images, a "
         "parquet file, or a data set that datasets.load_dataset opens (NAME or NAME:SPLIT)",
     )
-    members: str | None = Field(None, description="source of the members")
-    nonmembers: str | None = Field(None, description="source of the non-members")
-    canaries: str | None = Field(
+    members: Name | None = Field(None, description="source of the members")
+    nonmembers: Name | None = Field(None, description="source of the non-members")
+    canaries: Name | None = Field(
         None,
         description="directory of canaries that `mimia pretrain` wrote: those that it trained on are the members, the "
         "others the non-members",
     )
-    reference: str | None = Field(
+    reference: Name | None = Field(
         None,
         description="source of images that the target was not trained on, for shadow models; default: 'nonmembers'",
     )
@@ -69,6 +70,7 @@ class DataSettings(_Frozen):
     )
     image_size: PositiveInt | None = Field(
         None,
+        le=4096,
         description="side in pixels that images are resized to (shorter side, then centre crop); "
         "default: the target's, or else the images' own",
     )
@@ -91,7 +93,7 @@ class CheckpointSettings(_Frozen):
     std: tuple[PositiveFloat, ...] | None = Field(None, description="standard deviation of each channel")
     heads: PositiveInt | None = Field(None, description="attention heads of the encoder")
     decoder_heads: PositiveInt | None = Field(None, description="attention heads of the decoder")
-    tokenizer: str | None = Field(
+    tokenizer: Name | None = Field(
         None, description="tokenizer of a BEiT: a directory, or a name on the hub such as facebook/flava-image-codebook"
     )
 
@@ -118,8 +120,10 @@ class SplitSettings(_Frozen):
     n_validation: PositiveInt | None = Field(
         None, description="images for defences that need some, as early_stopping does; no model is trained on them"
     )
-    n_probe: PositiveInt | None = Field(
-        None, description="images that measure the target's utility: linear probe, reconstruction error; default: none"
+    n_probe: int | None = Field(
+        None,
+        ge=2,
+        description="images that measure the target's utility: linear probe, reconstruction error; default: none",
     )
     seed: Seed = Field(0, description="seed of the split")
 
@@ -127,7 +131,9 @@ class SplitSettings(_Frozen):
 class CanarySettings(_Frozen):
     """Images that `mimia pretrain` adds to the training images, each with probability 1/2, to bound ε from below."""
 
-    count: NonNegativeInt = Field(0, description="number of canaries, made of further images of the source")
+    count: NonNegativeInt = Field(
+        0, le=10_000_000, description="number of canaries, made of further images of the source"
+    )
     kind: CanaryKind = Field(
         "image",
         description="how they are made: 'image' (unchanged), 'noise' (averaged with uniform noise), or 'patches' "
@@ -138,9 +144,13 @@ class CanarySettings(_Frozen):
 class ShadowSettings(_Frozen):
     """The shadow models that the auditor trains."""
 
-    count: PositiveInt = Field(2, description="number of shadow models, in pairs trained on complementary halves")
+    count: PositiveInt = Field(
+        2, le=10_000, description="number of shadow models, in pairs trained on complementary halves"
+    )
     online: NonNegativeInt = Field(
-        0, description="number of further models trained on halves of the evaluated images, for the online attacks"
+        0,
+        le=10_000,
+        description="number of further models trained on halves of the evaluated images, for the online attacks",
     )
     size: SizeName | None = Field(None, description="size of the models; default: the target's")
     mask_ratio: float | None = Field(
@@ -167,17 +177,17 @@ class DecoderSettings(_Frozen):
         description="'own' (D1: the target's), 'fitted' (D3: fitted here to the frozen encoder), 'shadow' (D2: a "
         "shadow model's), 'aligned' (D2: a shadow model's after a linear map of latents); default: own, else fitted",
     )
-    epochs: PositiveInt = Field(10, description="epochs of fitting a decoder")
-    batch_size: PositiveInt = Field(100, description="images per step")
-    base_learning_rate: float = Field(4e-3, gt=0, description="learning rate for a batch of 256")
+    epochs: PositiveInt = Field(10, le=1_000_000, description="epochs of fitting a decoder")
+    batch_size: PositiveInt = Field(100, le=1_000_000, description="images per step")
+    base_learning_rate: float = Field(4e-3, gt=0, le=1e3, description="learning rate for a batch of 256")
 
 
 class SignalSettings(_Frozen):
     """How models are queried about each image."""
 
-    draws: PositiveInt = Field(16, description="masks per image")
+    draws: PositiveInt = Field(16, le=4096, description="masks per image")
     seed: Seed = Field(0, description="seed of the masks, which are the same for target and shadow models")
-    batch_size: PositiveInt = Field(512, description="masked images in one forward pass")
+    batch_size: PositiveInt = Field(512, le=1_000_000, description="masked images in one forward pass")
     distance: Distance = Field(
         "training",
         description="distance between image and reconstruction: 'training' (the training loss), 'mse', 'mae', "
@@ -231,20 +241,20 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    target: str | None = Field(
+    target: Name | None = Field(
         None,
         description="checkpoint of the model: a directory, a file, or a name on the hub; default: one is trained here",
     )
-    embeddings: str | None = Field(
+    embeddings: Name | None = Field(
         None,
         description="the model as a function from images to vectors, instead of target: package.module:function, or "
         "the URL of an HTTP endpoint",
     )
-    store: str = Field(
+    store: Name = Field(
         default_factory=lambda: str(user_cache_path("mimia")),
         description="where models and signals are cached: a directory or an fsspec URL",
     )
-    out: Path | None = Field(None, description="directory of the report; default: one under mimia-runs")
+    out: Name | None = Field(None, description="directory of the report; default: one under mimia-runs")
     checkpoint: CheckpointSettings = CheckpointSettings()
     data: DataSettings = DataSettings()
     split: SplitSettings = SplitSettings()
@@ -306,7 +316,9 @@ def read_settings(file: Path | None, values: Mapping[str, Any]) -> Settings:
 
     try:
         return Settings(**FromFile(**values).model_dump())  # of a class that compares and pickles
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise MimiaError(f"{file} is not valid TOML: {error}.") from error
     except ValidationError as error:
         raise MimiaError(explain(error)) from error
+    except RecursionError as error:
+        raise MimiaError(f"{file} is not valid TOML: it is nested too deeply.") from error
+    except ValueError as error:  # of the parser, also for numbers of thousands of digits
+        raise MimiaError(f"{file} is not valid TOML: {shortened(str(error))}.") from error

@@ -35,7 +35,7 @@ class ComputeSettings(BaseModel):
         "fp32", description="bf16 is faster on processors that have it; DP-SGD always trains in fp32"
     )
     executor: str = Field("local", description="executor of the shadow models' trainings")
-    threads: PositiveInt | None = Field(None, description="threads; default: as torch chooses")
+    threads: PositiveInt | None = Field(None, le=1024, description="threads; default: as torch chooses")
 
 
 @lru_cache(maxsize=1)  # all of a process share one state: a second would change the first

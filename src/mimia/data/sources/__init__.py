@@ -41,6 +41,8 @@ def open_source(images: SourceLike) -> Source:
     >>> len(open_source("digits"))
     1797
     """
+    if isinstance(images, str) and not images:
+        raise MimiaError("The source of images is empty: is a variable of the shell not set?")
     for source in reversed(list(SOURCES.values())):
         if source.recognise(images):
             return source(images)

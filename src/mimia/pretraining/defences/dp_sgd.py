@@ -36,9 +36,9 @@ class DPSGD(Defence):
 
     private: ClassVar[bool] = True
 
-    epsilon: float = Field(gt=0, description="the ε that the whole training may spend on an image")
+    epsilon: float = Field(gt=0, le=1e4, description="the ε that the whole training may spend on an image")
     delta: float = Field(1e-5, gt=0, lt=1, description="the δ at which ε holds; below one in the number of images")
-    clip: float = Field(1.0, gt=0, description="largest norm of an image's own gradient")
+    clip: float = Field(1.0, gt=0, le=1e6, description="largest norm of an image's own gradient")
 
     def check(self, recipe: Recipe) -> None:
         """Raise `ValueError` if images act on the weights by another way than their own gradients."""
