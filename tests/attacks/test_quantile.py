@@ -92,7 +92,7 @@ def test_references_are_not_used(inputs: Make) -> None:
 
 def test_population_is_as_many_as_the_folds_at_least(inputs: Make) -> None:
     attack = QuantileRegression(trees=TREES)
-    attack.name, attack.threshold_ = "quantile", 0.0
+    attack.name, attack.threshold_, attack.shadow_auc_ = "quantile", 0.0, 0.5
     assert np.isfinite(attack.score(given(inputs, images(4, 0), images(FOLDS, 1))).values).all()
     with pytest.raises(
         MimiaError, match=f"needs {FOLDS} known non-members and has {FOLDS - 1}: raise split.n_population"

@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import typer
@@ -24,6 +24,7 @@ from mimia.cli.output import print_result
 from mimia.config.settings import read_settings
 from mimia.experiments.registry import EXPERIMENTS
 from mimia.signals.registry import SIGNALS
+from mimia.validity.verdict import Verdict
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 Run = Callable[[str], tuple[int, str, str]]
@@ -87,9 +88,11 @@ def test_runs_with_equal_settings_and_arguments_share_a_directory(
     assert run_directory("infer", read_settings(None, {"out": "there"})) == Path("there")
 
 
-@pytest.mark.parametrize("kind", ["invalid", "no leakage found"])
-def test_invalid_run_ends_with_exit_code_1(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    report: Any = SimpleNamespace(verdict=SimpleNamespace(kind=kind, sentence="This is why."))
+@pytest.mark.parametrize("kind", ["invalid", "inconclusive", "no leak found"])
+def test_invalid_run_ends_with_exit_code_1(
+    kind: Literal["invalid", "inconclusive", "no leak found"], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report: Any = SimpleNamespace(verdict=Verdict(kind, "This is why.", ()))
     with pytest.raises(typer.Exit) if kind == "invalid" else nullcontext() as ended:
         print_result(report, tmp_path)
     assert capsys.readouterr().out == f"{kind.capitalize()}: This is why.\n{tmp_path}\n"

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from platformdirs import user_cache_path
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
@@ -33,7 +34,13 @@ from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
 
 CanaryKind = Literal["image", "noise", "patches"]
-Name = Annotated[str, Field(min_length=1)]
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+Name = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
 """A path, an address or a name; an empty one comes of a variable that is not set."""
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
 JsonScalar = bool | int | float | str

@@ -92,7 +92,7 @@ def judge(
     failed = [check for check in done if check.outcome == "failed"]
     if failed:
         return Verdict("invalid", f"No verdict is possible. {failed[0].finding}", done)
-    evidence = _evidence(best, sides)
+    evidence = _figures(best, sides)
     if significant:
         confounded = measurements.blind_separates or any(control.p_value < STRICT for control in measurements.controls)
         beside = " It stands although something else tells the sides apart too: see the checks." if confounded else ""
@@ -121,7 +121,7 @@ def _strength(best: Evaluation) -> Literal["slight", "clear", "severe"]:
     return "clear" if auc >= _CLEAR_AUC or tpr >= _CLEAR_TPR else "slight"
 
 
-def _evidence(best: Evaluation, sides: Sides) -> str:
+def _figures(best: Evaluation, sides: Sides) -> str:
     evidence = f"The deciding attack, {best.attack}, has an AUC of {best.auc} (½ is chance)"
     tpr = best.tpr_at_1_percent
     if tpr.value is not None and sides.first == "members":
