@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import pearsonr
 
-from mimia.config.settings import CanaryKind
+from mimia.config.image_settings import CanaryKind
 from mimia.data.canaries import make_canaries, save_png
 from mimia.data.decoding import decode
 from mimia.data.imageset import ImageSet

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimia.config.settings import SplitSettings
+from mimia.config.image_settings import SplitSettings
 from mimia.data.drawing import SplitRequirements, split_for_audit, split_for_inference
 from mimia.data.imageset import ImageSet
 from mimia.data.splits import Split

@@ -8,8 +8,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from mimia.config.image_settings import SplitSettings
 from mimia.config.recipes import Recipe
-from mimia.config.settings import SplitSettings
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.file_metadata import FACTS
 from mimia.data.imageset import ImageSet

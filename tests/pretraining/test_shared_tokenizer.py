@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from mimia.config.image_settings import SplitSettings
 from mimia.config.recipes import Recipe
-from mimia.config.settings import SplitSettings
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.imageset import ImageSet
 from mimia.data.splits import Split

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mimia.config.settings import CanaryKind
+from mimia.config.image_settings import CanaryKind
 from mimia.data.decoding import to_image
 from mimia.data.imageset import ImageSet
 from mimia.runtime.arrays import Pixels, content_id

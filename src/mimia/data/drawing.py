@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mimia.config.settings import SplitSettings
+from mimia.config.image_settings import SplitSettings
 from mimia.data.imageset import ImageSet
 from mimia.data.splits import AuxiliaryRows, EvaluatedImages, Role, ShadowPool, Split
 from mimia.runtime.arrays import Bools, Ids, Indices

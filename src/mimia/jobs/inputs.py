@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mimia.config.settings import DataSettings, Settings, read_settings
+from mimia.config.image_settings import DataSettings
+from mimia.config.settings import Settings, read_settings
 from mimia.data.canaries import EXCLUDED, INCLUDED
 from mimia.data.drawing import SIDES
 from mimia.data.sources.base import SourceLike
