@@ -342,7 +342,7 @@ def test_inference_needs_three_reference_images() -> None:
         infer(20, 2)
 
 
-@given(st.integers(1, 8), st.integers(1, 8), st.integers(0, 5))
+@given(st.integers(1, 8), st.integers(2, 8), st.integers(0, 5))
 @settings(max_examples=30, deadline=None)
 def test_images_for_validation_and_probes_are_apart_and_change_no_other_draw(
     validation: int, probe: int, seed: int
