@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from mimia.evaluation import arguments, comparison, conformal, epsilon, one_run, roc, set_tests
 from mimia.evaluation import power as evaluation_power
-from mimia.evaluation.arguments import checked, finite, inside, labelled, no_nan, probability, sides, whole
+from mimia.evaluation.arguments import checked_strategy, finite, inside, labelled, no_nan, probability, sides, whole
 from mimia.evaluation.epsilon import Bonferroni, Fixed, Halves, Strategy
 from mimia.evaluation.evaluate import mann_whitney
 from mimia.evaluation.roc_display import RocDisplay
@@ -168,7 +168,7 @@ def epsilon_lower_bound(
     members, nonmembers = sides(scores, is_member)
     confidence = probability(confidence=confidence)
     return epsilon.epsilon_lower_bound(
-        members, nonmembers, checked(strategy), probability(delta=delta), confidence
+        members, nonmembers, checked_strategy(strategy), probability(delta=delta), confidence
     ).value
 
 

@@ -13,6 +13,8 @@ from mimia.runtime.errors import MimiaError
 GENERATOR = np.random.default_rng(0)
 IS_MEMBER = np.arange(300) < 100
 SCORES = GENERATOR.normal(0.7 * IS_MEMBER, 1)
+BROKEN: Any = 2.5
+A_NAME: Any = "halves"
 
 
 def test_figures_are_those_of_scikit_learn_and_scipy() -> None:
@@ -98,9 +100,9 @@ def test_numbers_outside_their_range_are_refused() -> None:
         (lambda: metrics.holm([0.5, math.nan]), "infinite or no number"),
         (lambda: metrics.holm([0.5, 2]), "p-values and not scores"),
         (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Bonferroni(0)), "from 1 on"),
-        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Bonferroni(2.5)), "whole number"),  # type: ignore[arg-type]
+        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Bonferroni(BROKEN)), "whole number"),
         (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=metrics.Fixed(math.nan)), "no number"),
-        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy="halves"), "strategy must be"),  # type: ignore[arg-type]
+        (lambda: metrics.epsilon_lower_bound(SCORES, IS_MEMBER, strategy=A_NAME), "strategy must be"),
         (lambda: metrics.one_run_epsilon(SCORES, IS_MEMBER, guesses=[]), "guesses has no number"),
         (lambda: metrics.detectable_auc(100, 100, level=0), "level must be above 0"),
         (lambda: metrics.detectable_auc(100, 100, power=1), "power must be above 0"),

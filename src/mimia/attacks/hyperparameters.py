@@ -26,11 +26,10 @@ def validated(attack: str, make: Callable[..., object], options: Mapping[str, An
         if option not in parameters:
             there = f"it has {', '.join(parameters)}" if parameters else "it has none"
             raise MimiaError(f"The attack {attack!r} has no hyper-parameter {option!r}: {there}.")
-        annotation = parameters[option].annotation
+        declared = parameters[option].annotation
+        kind: TypeAdapter[Any] = TypeAdapter(Any if declared is inspect.Parameter.empty else declared)
         try:
-            checked[option] = TypeAdapter(Any if annotation is inspect.Parameter.empty else annotation).validate_python(
-                value
-            )
+            checked[option] = kind.validate_python(value)
         except ValidationError as error:
             raise MimiaError(
                 f"The hyper-parameter {option!r} of the attack {attack!r} cannot be {value!r}: "

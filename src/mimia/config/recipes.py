@@ -61,7 +61,7 @@ class Recipe(BaseModel):
     )
     batch_size: PositiveInt = Field(le=1_000_000, description="images per step")
     base_learning_rate: float = Field(
-        gt=0, le=1e30, description="learning rate for a batch of 256; scaled in proportion to the batch"
+        gt=0, description="learning rate for a batch of 256; scaled in proportion to the batch"
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="proportion of the steps with a rising rate")
     weight_decay: float = Field(0.05, ge=0, description="of matrices and tokens, not of biases")

@@ -97,7 +97,7 @@ class DecoderSettings(Table):
     )
     epochs: PositiveInt = Field(10, le=1_000_000, description="epochs of fitting a decoder")
     batch_size: PositiveInt = Field(100, le=1_000_000, description="images per step")
-    base_learning_rate: float = Field(4e-3, gt=0, le=1e300, description="learning rate for a batch of 256")
+    base_learning_rate: float = Field(4e-3, gt=0, description="learning rate for a batch of 256")
 
 
 class SignalSettings(Table):

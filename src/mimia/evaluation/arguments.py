@@ -113,7 +113,7 @@ def no_nan(**named: float) -> float:
     return value
 
 
-def checked(strategy: Strategy) -> Strategy:
+def checked_strategy(strategy: Strategy) -> Strategy:
     """Return how a bound on ε chooses its threshold.
 
     Raises:

@@ -39,13 +39,25 @@ def auc_interval(of_members: Floats, of_nonmembers: Floats, confidence: float) -
     parts = [part.var(ddof=1) / len(part) for part in (of_members, of_nonmembers)]
     variance = float(sum(parts))
     if auc in (0.0, 1.0):
-        exact = binomtest(round(auc * min(m, n)), min(m, n)).proportion_ci(confidence, method="exact")
-        return min(low, float(exact.low)), max(high, float(exact.high))
-    if variance == 0:
+        by_delong = pairs_interval(auc, min(m, n), confidence)
+    elif variance == 0:
         return low, high
-    freedom = variance**2 / (parts[0] ** 2 / (m - 1) + parts[1] ** 2 / (n - 1))
-    reach = float(student_t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance) / (auc * (1 - auc))
-    return min(low, float(expit(logit(auc) - reach))), max(high, float(expit(logit(auc) + reach)))
+    else:
+        freedom = variance**2 / (parts[0] ** 2 / (m - 1) + parts[1] ** 2 / (n - 1))
+        by_delong = log_odds_interval(auc, float(student_t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance))
+    return min(low, by_delong[0]), max(high, by_delong[1])
+
+
+def log_odds_interval(auc: float, reach: float) -> Interval:
+    """Return an AUC's interval of a given half width, taken to the scale of log-odds."""
+    reach /= auc * (1 - auc)
+    return float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach))
+
+
+def pairs_interval(auc: float, pairs: int, confidence: float) -> Interval:
+    """Return the exact interval of an AUC of 0 or 1: that of so many independent pairs of images, all in one order."""
+    exact = binomtest(round(auc * pairs), pairs).proportion_ci(confidence, method="exact")
+    return float(exact.low), float(exact.high)
 
 
 def difference_interval(first: tuple[Floats, Floats], second: tuple[Floats, Floats], confidence: float) -> Interval:

@@ -129,11 +129,20 @@ def evaluate_together(
     return tuple(replace(each, p_value_holm=value) for each, value in zip(alone, adjusted, strict=True))
 
 
+def best_on_shadows(shadow_aucs: Sequence[float]) -> int:
+    """Return the place of the attack with the largest mean AUC on the shadows; of equal ones the last.
+
+    >>> best_on_shadows([0.6, 0.9, 0.9])
+    2
+    """
+    return max(range(len(shadow_aucs)), key=lambda place: (shadow_aucs[place], place))
+
+
 def level_shares(shadow_aucs: Sequence[float]) -> list[float]:
     """Return the share of the level that each attack's test gets: half of it for the best attack on the shadows.
 
-    The attack that does best on the shadows is chosen before any score of the target is seen. Of equal ones it is the
-    last. The others share the other half, so that a leak that it misses can still be found.
+    That attack is chosen before any score of the target is seen. The others share the other half, so that a leak that
+    it misses can still be found.
 
     Args:
         shadow_aucs: Mean AUC of each attack on the shadows, (attacks,).
@@ -144,7 +153,7 @@ def level_shares(shadow_aucs: Sequence[float]) -> list[float]:
     others = len(shadow_aucs) - 1
     if others == 0:
         return [1.0]
-    best = max(range(len(shadow_aucs)), key=lambda place: (shadow_aucs[place], place))
+    best = best_on_shadows(shadow_aucs)
     return [0.5 if place == best else 0.5 / others for place in range(len(shadow_aucs))]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_inference
 from mimia.data.sources.base import SourceLike
-from mimia.evaluation.evaluate import evaluate_together
+from mimia.evaluation.evaluate import best_on_shadows, evaluate_together
 from mimia.jobs.inputs import job_inputs
 from mimia.jobs.results import InferenceResult
 from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
@@ -51,7 +51,7 @@ def infer(
     refuse_too_few(split)
     signals = collect_signals(context, split)
     scores = score_images(context, signals)
-    deciding = max(reversed(scores), key=lambda each: each.shadow_auc)
+    deciding = scores[best_on_shadows([each.shadow_auc for each in scores])]
     (evaluation,) = evaluate_together([deciding], split.evaluated.candidates.mask, inputs.settings.evaluation)
     validity = check_validity(context, split, signals, deciding, near_duplicates)
     outcome = Outcome(context, split, signals, scores, (evaluation,), deciding, validity, near_duplicates)

@@ -51,7 +51,6 @@ def lacking_evidence(
             "The attack that decides gives all images the same score, so it sees nothing of this model: see that its "
             "answers depend on the images."
         )
-    possible = f"an AUC up to {auc:.3f} and a TPR up to {100 * tpr:.1f} % at 1 % FPR are possible"
     if p_value < HINT:
         return (
             f"This is too little for a leak and too much for none (p = {p_value_text(p_value)} by the most significant "
@@ -64,8 +63,9 @@ def lacking_evidence(
         )
     if auc >= criterion.auc or tpr >= criterion.tpr:
         return (
-            f"With these images, {possible}, and “no leak found” asks for less than {criterion.auc:.2f} and "
-            f"{100 * criterion.tpr:.0f} %: {_more_images(sides, criterion)}"
+            f"With these images, an AUC up to {auc:.3f} and a TPR up to {100 * tpr:.1f} % at 1 % FPR are possible, and "
+            f"“no leak found” asks for less than {criterion.auc:.2f} and {100 * criterion.tpr:.0f} %: "
+            f"{_more_images(sides, criterion)}"
         )
     return None
 

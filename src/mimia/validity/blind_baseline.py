@@ -9,15 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.special import expit, logit
 from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold
 
 from mimia.config.settings import EvaluationSettings
 from mimia.data.pixel_features import pixel_features
+from mimia.evaluation.auc_interval import log_odds_interval, pairs_interval
 from mimia.evaluation.evaluate import Evaluation, evaluate
-from mimia.evaluation.intervals import CONFIDENCE, Estimate, proportion
+from mimia.evaluation.intervals import CONFIDENCE, Estimate
 from mimia.evaluation.roc import auc_variance, placements
 from mimia.runtime.arrays import Bools, Floats, Indices, Pixels
 from mimia.runtime.seeds import derived_seed, torch_generator
@@ -103,17 +103,9 @@ def blind_auc(guess: BlindGuess, is_member: Bools, confidence: float = CONFIDENC
     of_members, of_nonmembers = (np.concatenate(side) for side in zip(*parts, strict=True))
     dependence = 1 + len(parts) / (len(parts) - 1)
     variance = dependence * auc_variance(of_members, of_nonmembers)
-    return _interval(auc, variance, min(len(of_members), len(of_nonmembers)), confidence)
-
-
-def _interval(auc: float, variance: float, pairs: int, confidence: float) -> Estimate:
-    """Return an AUC of known variance with its interval; if it is 0 or 1, the exact one of so many pairs of images."""
     if auc in (0.0, 1.0):
-        exact = proportion(round(auc * pairs), pairs, confidence)
-        return Estimate(auc, exact.low, exact.high)
-    deviation = math.sqrt(variance)
-    reach = float(norm.ppf((1 + confidence) / 2)) * deviation / (auc * (1 - auc))
-    return Estimate(auc, float(expit(logit(auc) - reach)), float(expit(logit(auc) + reach)))
+        return Estimate(auc, *pairs_interval(auc, min(len(of_members), len(of_nonmembers)), confidence))
+    return Estimate(auc, *log_odds_interval(auc, float(norm.ppf((1 + confidence) / 2)) * math.sqrt(variance)))
 
 
 def evaluate_guesses(

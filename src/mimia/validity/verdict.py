@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mimia.evaluation.evaluate import Evaluation
+from mimia.evaluation.evaluate import Evaluation, best_on_shadows
 from mimia.evaluation.intervals import p_value_text
 from mimia.validity import checks
 from mimia.validity.absence import AbsenceCriterion, lacking_evidence
@@ -108,7 +108,7 @@ def deciding_attack(evaluations: Sequence[Evaluation]) -> Evaluation:
 
     The corrected p-values hold for both, as `level_shares` shares the level out before any score of the target is seen.
     """
-    chosen = max(reversed(evaluations), key=lambda each: each.shadow_auc or 0.0)
+    chosen = evaluations[best_on_shadows([each.shadow_auc or 0.0 for each in evaluations])]
     best = min(evaluations, key=lambda each: each.p_value_holm)
     return best if best.p_value_holm < LEVEL <= chosen.p_value_holm else chosen
 
