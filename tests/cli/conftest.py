@@ -1,3 +1,4 @@
+import re
 import shlex
 import subprocess
 import sys
@@ -41,7 +42,10 @@ def write_images(folder: Path, images: Pixels) -> None:
 def mimia(
     place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Callable[[str], tuple[int, str, str]]:
-    """Run a command line in this process; return its exit code, output, and errors without the progress bars."""
+    """Run a command line in this process; return its exit code, output, and errors.
+
+    The progress bars and the lines on what was found at each source are left out of the errors.
+    """
     monkeypatch.chdir(place)
 
     def run(line: str) -> tuple[int, str, str]:
@@ -51,7 +55,7 @@ def mimia(
         code = ended.value.code
         assert isinstance(code, int)
         out, err = capsys.readouterr()
-        return code, out, "".join(text for text in err.splitlines(keepends=True) if "━" not in text)
+        return code, out, "".join(text for text in err.splitlines(keepends=True) if not re.search("━| found, ", text))
 
     return run
 

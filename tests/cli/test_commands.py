@@ -170,7 +170,7 @@ def test_init_writes_a_settings_file(mimia: Run) -> None:
             "audit --target checkpoint --members large --nonmembers large",
             "takes images of 8×8 .* have 16×16.*--image-size",
         ),
-        ("audit --target checkpoint --members dots --nonmembers others", "0099.png is too small: 1×1 pixels"),
+        ("audit --target checkpoint --members dots --nonmembers others", "0000.png: too small: 1×1 pixels"),
         ("audit --attacks threshold,guess", "no attack 'guess': `mimia attacks` lists"),
         ("audit --attacks ''", "no attack '': `mimia attacks` lists"),
         ("audit --attacks lira --shadows 2", r"needs 3 shadow models and has 2: raise shadows\.count, or leave it out"),

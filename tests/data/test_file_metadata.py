@@ -86,7 +86,7 @@ def test_path_says_what_the_content_says() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "code"), [("JPEG", 1), ("PNG", 2), ("WEBP", 3), ("GIF", 4), ("BMP", 5), ("TIFF", 6), ("PCX", 0)]
+    ("kind", "code"), [("JPEG", 1), ("PNG", 2), ("WEBP", 3), ("GIF", 4), ("BMP", 5), ("TIFF", 6), ("PCX", 15)]
 )
 def test_format_has_a_code_and_what_only_a_jpeg_has_is_zero_elsewhere(kind: str, code: int) -> None:
     content = encoded(kind)

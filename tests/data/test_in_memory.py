@@ -189,8 +189,10 @@ def test_what_holds_no_images_is_refused_in_one_sentence(value: Any, message: st
 def test_broken_images_are_left_out_with_a_warning(photo_folder: Path) -> None:
     content = (photo_folder / "f5.png").read_bytes()
     images = [Image.open(io.BytesIO(file)) for file in (content, content[: len(content) // 2], content)]
-    with pytest.warns(UserWarning, match=r"Images left out: 1 \(image 1 is broken: .*truncated"):
-        assert load_images(images).names.tolist() == ["image 0", "image 2"]
+    with pytest.raises(MimiaError, match=r"1 of 3 are left out \(image 1: broken: .*truncated"):
+        load_images(images)
+    with pytest.warns(UserWarning, match=r"3 found, 2 used; left out: 1 \(image 1: broken: .*truncated"):
+        assert load_images(images, allow_skipped=True).names.tolist() == ["image 0", "image 2"]
 
 
 def test_read_images_keeps_them_in_a_store_or_in_memory(photos: Pixels, tmp_path: Path) -> None:

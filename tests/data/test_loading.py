@@ -11,7 +11,7 @@ from pyarrow import parquet
 from pyarrow import table as make_table
 
 from mimia.data.file_metadata import FACTS, file_facts
-from mimia.data.loading import load_sides
+from mimia.data.loading import ReadOptions, load_sides
 from mimia.data.sources import open_source
 from mimia.runtime.arrays import Pixels, content_id
 from mimia.runtime.errors import MimiaError
@@ -29,7 +29,7 @@ def test_images_come_with_their_pixels_ids_and_names(photo_folder: Path, photos:
     np.testing.assert_array_equal(loaded.images.pixels, photos)
     assert loaded.images.ids.tolist() == [content_id(pixels) for pixels in photos]
     assert loaded.images.names[3] == "a/c/d/3.png"
-    assert loaded.left_out == ()
+    assert loaded.accounts[0].left_out == ()
     assert isinstance(loaded.images.pixels, np.memmap)
     assert not loaded.images.pixels.flags.writeable
 
@@ -55,9 +55,9 @@ def test_unusable_images_are_left_out_and_listed_with_the_reason(
     write_noise(photo_folder / "d.png", 1, 1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's default for a bomb of this size is no error
-        loaded = load_sides({"source": str(photo_folder)}, store)
+        loaded = load_sides({"source": str(photo_folder)}, store, ReadOptions(allow_skipped=True))
     np.testing.assert_array_equal(loaded.images.pixels, photos)
-    reasons = {entry.name: entry.reason for entry in loaded.left_out}
+    reasons = {entry.name: entry.reason for entry in loaded.accounts[0].left_out}
     assert reasons.pop("b/cut.jpg").startswith("broken: ")
     assert reasons == {
         "bomb.png": "of a decompression bomb's size",
@@ -66,13 +66,15 @@ def test_unusable_images_are_left_out_and_listed_with_the_reason(
     }
 
 
-def test_what_the_files_say_is_kept_in_the_order_of_the_images(photo_folder: Path, store: Store) -> None:
+def test_what_the_files_say_is_kept_in_the_order_of_the_images(
+    photo_folder: Path, tmp_path: Path, store: Store
+) -> None:
     Image.open(photo_folder / "a" / "0.png").save(photo_folder / "a" / "0.jpg", quality=50)
     (photo_folder / "c.png").write_text("hello")
-    parquet.write_table(make_table({"image": [(photo_folder / "f5.png").read_bytes()]}), photo_folder / "x.parquet")
-    sources = {"members": str(photo_folder), "nonmembers": str(photo_folder / "x.parquet")}
+    parquet.write_table(make_table({"image": [(photo_folder / "f5.png").read_bytes()]}), tmp_path / "x.parquet")
+    sources = {"members": str(photo_folder), "nonmembers": str(tmp_path / "x.parquet")}
     for _ in range(2):  # decoded, and then out of the store
-        images = load_sides(sources, store).images
+        images = load_sides(sources, store, ReadOptions(allow_skipped=True)).images
         assert images.facts.shape == (len(images), len(FACTS))
         assert images.facts.dtype == np.float64
         for row, name in enumerate(images.names[:7]):
@@ -88,15 +90,15 @@ def test_what_the_files_say_is_kept_in_the_order_of_the_images(photo_folder: Pat
 def test_nulls_of_a_parquet_file_are_left_out(tmp_path: Path, photo_folder: Path, store: Store) -> None:
     image = (photo_folder / "f5.png").read_bytes()
     parquet.write_table(make_table({"image": [None, image, None]}), tmp_path / "x.parquet")
-    loaded = load_sides({"source": str(tmp_path / "x.parquet")}, store)
+    loaded = load_sides({"source": str(tmp_path / "x.parquet")}, store, ReadOptions(allow_skipped=True))
     assert loaded.images.names.tolist() == ["x.parquet row 1"]
-    assert [entry.name for entry in loaded.left_out] == ["x.parquet row 0", "x.parquet row 2"]
+    assert [entry.name for entry in loaded.accounts[0].left_out] == ["x.parquet row 0", "x.parquet row 2"]
 
 
 def test_source_without_a_usable_image_is_refused(photo_folder: Path, tmp_path: Path, store: Store) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.png").write_text("hello")
-    with pytest.raises(MimiaError, match=r"No image of .*broken can be used: a\.png is not an image\."):
+    with pytest.raises(MimiaError, match=r"No image of .*broken can be used: a\.png: not an image\."):
         load_sides({"members": str(photo_folder), "nonmembers": str(tmp_path / "broken")}, store)
 
 
@@ -114,7 +116,7 @@ def test_digits_are_grey_unless_they_stand_beside_colours(photo_folder: Path, st
     assert open_source("digits").channels == 1
     both = load_sides({"members": "digits", "nonmembers": str(photo_folder)}, store)
     assert both.images.pixels.shape == (1803, 3, 8, 8)
-    assert load_sides({"source": str(photo_folder)}, store, channels=1).images.pixels.shape == (6, 1, 8, 8)
+    assert load_sides({"source": str(photo_folder)}, store, ReadOptions(channels=1)).images.pixels.shape == (6, 1, 8, 8)
 
 
 def test_size_is_that_of_most_images_and_must_be_given_where_there_is_none(tmp_path: Path, store: Store) -> None:
@@ -122,17 +124,17 @@ def test_size_is_that_of_most_images_and_must_be_given_where_there_is_none(tmp_p
     for number, side in enumerate([10, 10, 12, 14]):
         write_noise(folder / f"{number}.png", side + number, side)
 
-    def side_of(**arguments: int) -> int:
-        shape: tuple[int, ...] = load_sides({"source": str(folder)}, store, **arguments).images.pixels.shape
+    def side_of(reading: ReadOptions | None = None) -> int:
+        shape: tuple[int, ...] = load_sides({"source": str(folder)}, store, reading).images.pixels.shape
         return shape[-1]
 
     with pytest.raises(MimiaError, match="differ in size: pass a size to scale them to"):
         side_of()
-    assert side_of(size_if_mixed=11) == 11
+    assert side_of(ReadOptions(size_if_mixed=11)) == 11
     write_noise(folder / "4.png", 10, 30)
     assert side_of() == 10
-    assert side_of(size_if_mixed=11) == 10
-    assert side_of(image_size=9) == 9
+    assert side_of(ReadOptions(size_if_mixed=11)) == 10
+    assert side_of(ReadOptions(image_size=9)) == 9
 
 
 def test_images_are_decoded_once_until_a_file_changes(tmp_path: Path, store: Store) -> None:

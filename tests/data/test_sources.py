@@ -156,7 +156,7 @@ def test_parquet_column_may_hold_bare_bytes(tmp_path: Path, kind: pyarrow.DataTy
         ("a.parquet", {"a.parquet": table(image=[b"0"] * 100)[:-50]}, r"a\.parquet is not a readable parquet file"),
         ("a.parquet", {"a.parquet": table(text=["a"], label=[1])}, "no column 'image' .* only: text, label. Rename"),
         ("a.parquet", {"a.parquet": table(image=[[0, 1, 2]])}, "no column 'image' of encoded images"),
-        ("texts", {"texts/a.parquet": table(text=["a"], label=[1])}, "no column of images, but only: text, label"),
+        ("texts", {"texts/a.parquet": table(text=["a"], label=[1])}, "no column 'image' .* only: text, label"),
     ],
 )
 def test_what_holds_no_images_is_refused(tmp_path: Path, source: str, content: dict[str, bytes], message: str) -> None:
@@ -182,15 +182,20 @@ def test_directory_of_datasets_gives_the_images_of_its_training_split(
     files = [file for _, file, _ in folder if isinstance(file, Path)]
     write_dataset(tmp_path / "data" / "test-00000.parquet", files[:2])
     write_dataset(tmp_path / "data" / "train-00000.parquet", files)
-    source = open_source(str(tmp_path / "data"))
+    with pytest.raises(MimiaError, match=r"has the splits test, train: say which, as in .*data:test"):
+        open_source(str(tmp_path / "data"))
+    name = f"{tmp_path / 'data'}:train"
+    source = open_source(name)
     assert ids_of(source) == ids_of(folder)
+    before = source.fingerprint
+    assert source.notes == ("the split train alone, not test",)
     write_dataset(tmp_path / "data" / "train-00000.parquet", files[:3])
-    assert open_source(str(tmp_path / "data")).fingerprint != source.fingerprint
+    assert open_source(name).fingerprint != before
     opened = datasets.load_dataset(str(tmp_path / "data"))
     monkeypatch.setattr("datasets.load_dataset", {"somebody/photos": opened}.__getitem__)
     assert ids_of(open_source("somebody/photos")) == ids_of(folder)[:3]
     assert ids_of(open_source("somebody/photos:test")) == ids_of(folder)[:2]
-    with pytest.raises(MimiaError, match="has no split 'validation', but only: train, test"):
+    with pytest.raises(MimiaError, match="has no split 'validation', but only: test, train"):
         open_source("somebody/photos:validation")
 
 

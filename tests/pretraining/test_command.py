@@ -10,7 +10,7 @@ from scipy.stats import binomtest, mannwhitneyu
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.config.settings import Settings, read_settings
-from mimia.data.loading import load_sides
+from mimia.data.loading import ReadOptions, load_sides
 from mimia.models.checkpoints import native
 from mimia.pretraining.command import CANARIES, TRAINED_ON, pretrain
 from mimia.runtime.arrays import Pixels, content_id, fingerprint_of_ids
@@ -96,7 +96,7 @@ def test_canaries_on_disk_are_those_that_the_coins_let_in_pixel_for_pixel(kind: 
     checkpoint = pretrain(settings, tmp_path / "checkpoint")
     store = Store(tmp_path / "store")
     sides = {
-        side: load_sides({"source": str(checkpoint / CANARIES / side)}, store, channels=1).images
+        side: load_sides({"source": str(checkpoint / CANARIES / side)}, store, ReadOptions(channels=1)).images
         for side in ("included", "excluded")
     }
     trained = trained_on(checkpoint)

@@ -3,7 +3,19 @@
 import typer
 
 from mimia.cli.input import run_directory
-from mimia.cli.options import ATTACKS, MODEL, OUT, PLACE, RECIPE, SEED, Assignments, Config, settings_of, with_settings
+from mimia.cli.options import (
+    ATTACKS,
+    MODEL,
+    OUT,
+    PLACE,
+    RECIPE,
+    SEED,
+    SKIPPED,
+    Assignments,
+    Config,
+    settings_of,
+    with_settings,
+)
 from mimia.cli.output import print_result
 
 app = typer.Typer()
@@ -19,7 +31,7 @@ _IMAGES = {
 }
 
 
-@app.command(cls=with_settings(MODEL, _IMAGES, RECIPE, SEED, ATTACKS, PLACE, OUT))
+@app.command(cls=with_settings(MODEL, _IMAGES, SKIPPED, RECIPE, SEED, ATTACKS, PLACE, OUT))
 def audit(ctx: typer.Context, config: Config = None, assignments: Assignments = None) -> None:
     """Audit a model whose members are known; without arguments, one that is trained here on the built-in digits."""
     settings = settings_of(ctx, config, assignments)

@@ -5,14 +5,25 @@ from typing import Annotated
 import typer
 
 from mimia.cli.input import run_directory
-from mimia.cli.options import ATTACKS, MODEL, OUT, PLACE, RECIPE, Assignments, Config, settings_of, with_settings
+from mimia.cli.options import (
+    ATTACKS,
+    MODEL,
+    OUT,
+    PLACE,
+    RECIPE,
+    SKIPPED,
+    Assignments,
+    Config,
+    settings_of,
+    with_settings,
+)
 from mimia.cli.output import print_result
 
 app = typer.Typer()
 _OWN = {"--reference": "data.reference", "--fdr": "evaluation.false_discovery_rate"}
 
 
-@app.command(cls=with_settings(MODEL, _OWN, RECIPE, ATTACKS, PLACE, OUT))
+@app.command(cls=with_settings(MODEL, _OWN, SKIPPED, RECIPE, ATTACKS, PLACE, OUT))
 def infer(
     ctx: typer.Context,
     candidates: Annotated[str, typer.Option(help="Source of the images in question, as in --data of `mimia audit`.")],

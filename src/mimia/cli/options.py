@@ -28,6 +28,7 @@ Assignments = Annotated[
 ]
 
 PLACE = {"--device": "compute.device", "--store": "store"}
+SKIPPED = {"--allow-skipped": "data.allow_skipped"}
 RECIPE = {"--image-size": "data.image_size", "--recipe": "recipe.preset", "--epochs": "recipe.epochs"}
 SEED = {"--seed": "recipe.seed"}
 OUT = {"--out -o": "out"}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from mimia.cli.input import writable
-from mimia.cli.options import PLACE, RECIPE, SEED, Assignments, Config, settings_of, with_settings
+from mimia.cli.options import PLACE, RECIPE, SEED, SKIPPED, Assignments, Config, settings_of, with_settings
 
 app = typer.Typer()
 _IMAGES = {
@@ -17,7 +17,7 @@ _IMAGES = {
 }
 
 
-@app.command(cls=with_settings(_IMAGES, RECIPE, SEED, PLACE))
+@app.command(cls=with_settings(_IMAGES, SKIPPED, RECIPE, SEED, PLACE))
 def pretrain(
     ctx: typer.Context,
     out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the checkpoint.")],

@@ -30,7 +30,7 @@ class DataSettings(Table):
     source: Name = Field(
         "digits",
         description="source of members, non-members and reference images: 'digits' (built in), a folder of images, a "
-        "parquet file, or a data set that datasets.load_dataset opens (NAME or NAME:SPLIT)",
+        "parquet file or a folder of some, a data set that datasets opens (a saved one, NAME or NAME:SPLIT), or a URL",
     )
     members: Name | None = Field(None, description="source of the members")
     nonmembers: Name | None = Field(None, description="source of the non-members")
@@ -53,6 +53,12 @@ class DataSettings(Table):
         description="side in pixels that images are resized to (shorter side, then centre crop); "
         "default: the target's, or else the images' own",
     )
+    bit_depth: PositiveInt | None = Field(
+        None,
+        le=32,
+        description="bits of the grey values of images of 16 or 32 bits, such as 12; default: what the files say",
+    )
+    allow_skipped: bool = Field(False, description="go on where more than 1 % of a source cannot be used")
 
 
 class SplitSettings(Table):

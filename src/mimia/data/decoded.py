@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mimia.data.decoding import DecodeError, open_image, shorter_side, to_pixels
+from mimia.data.account import SourceAccount
+from mimia.data.bit_depth import refuse_unknown_depth
+from mimia.data.decoding import DecodedImage, DecodeError, open_image, shorter_side, to_pixels
 from mimia.data.file_metadata import facts_of
 from mimia.data.imageset import ImageSet, LeftOut
 from mimia.data.sources.base import Source, SourceImage
@@ -23,20 +25,32 @@ from mimia.runtime.progress import progress
 _CHUNK = 1024
 
 
+class Shape(NamedTuple):
+    """What images are decoded to.
+
+    Attributes:
+        size: Height and width in pixels.
+        channels: 1 (grey) or 3 (RGB).
+        bit_depth: Bits of deep images, if the user says them.
+    """
+
+    size: int
+    channels: int
+    bit_depth: int | None
+
+
 class Decoded(NamedTuple):
     """What an artifact holds.
 
     Attributes:
         images: Those of all sources, one source after the other.
-        counts: How many each source has.
         labels: Class of each image, (N,); empty where it is not known.
-        left_out: What could not be used.
+        accounts: What became of each source.
     """
 
     images: ImageSet
-    counts: Sequence[int]
     labels: Ids
-    left_out: tuple[LeftOut, ...]
+    accounts: tuple[SourceAccount, ...]
 
 
 def read_decoded(directory: Path) -> Decoded:
@@ -44,46 +58,52 @@ def read_decoded(directory: Path) -> Decoded:
     meta = json.loads((directory / "images.json").read_text())
     pixels: Pixels = np.memmap(directory / "pixels.u8", np.uint8, "r").reshape(meta["shape"])
     ids, names, labels = (np.array(meta[column], dtype=np.str_) for column in ("ids", "names", "labels"))
-    left_out = tuple(LeftOut(**entry) for entry in meta["left_out"])
-    return Decoded(ImageSet(pixels, ids, names, np.load(directory / "facts.npy")), meta["counts"], labels, left_out)
+    images = ImageSet(pixels, ids, names, np.load(directory / "facts.npy"))
+    return Decoded(images, labels, tuple(_account_of(**entry) for entry in meta["accounts"]))
 
 
-def write_decoded(sources: Sequence[Source], size: int, channels: int, pool: Executor, directory: Path) -> None:
+def _account_of(name: str, found: int, left_out: list[dict[str, str]], notes: list[str]) -> SourceAccount:
+    return SourceAccount(name, found, tuple(LeftOut(**entry) for entry in left_out), tuple(notes))
+
+
+def write_decoded(sources: Sequence[Source], shape: Shape, pool: Executor, directory: Path) -> None:
     """Decode all images into an artifact.
 
     Raises:
-        MimiaError: A source has no image that can be used.
+        MimiaError: A source has no image that can be used, or deep images whose bits are not known.
     """
-    counts: list[int] = []
     ids: list[str] = []
     kept: list[SourceImage] = []
     facts: list[Floats] = []
-    left_out: list[LeftOut] = []
+    accounts: list[SourceAccount] = []
     with (directory / "pixels.u8").open("wb") as out, progress("decoding images", sum(map(len, sources))) as advance:
         for source in sources:
+            found, left_out, largest = 0, list(source.unread), list[int]()
             for chunk in _chunks(source):
-                for item, result in zip(chunk, pool.map(partial(_try_decode, size, channels), chunk), strict=True):
+                for item, result in zip(chunk, pool.map(partial(_try_decode, shape), chunk), strict=True):
                     if isinstance(result, LeftOut):
                         left_out.append(result)
                         continue
-                    pixels, facts_of_file = result
-                    ids.append(content_id(pixels))
+                    decoded, facts_of_file = result
+                    ids.append(content_id(decoded.pixels))
                     kept.append(item._replace(image=b""))  # not to keep all of them in memory
                     facts.append(facts_of_file)
-                    out.write(pixels.data)
+                    out.write(decoded.pixels.data)
+                    largest.extend([] if decoded.largest is None else [decoded.largest])
+                found += len(chunk)
                 advance(len(chunk))
-            counts.append(len(ids) - sum(counts))
-            if counts[-1] == 0:
-                why = f"{left_out[-1].name} is {left_out[-1].reason}" if left_out else "it is empty"
-                raise MimiaError(f"No image of {source.name} can be used: {why}.")
+            account = SourceAccount(source.name, found + len(source.unread), tuple(left_out), tuple(source.notes))
+            if account.used == 0:
+                raise MimiaError(f"No image of {source.name} can be used: {account.examples or 'it is empty'}.")
+            refuse_unknown_depth(source.name, max(largest, default=None))
+            accounts.append(account)
     np.save(directory / "facts.npy", np.stack(facts))
     meta = {
-        "shape": [len(ids), channels, size, size],
-        "counts": counts,
+        "shape": [len(ids), shape.channels, shape.size, shape.size],
         "ids": ids,
         "names": [item.name for item in kept],
         "labels": [item.label for item in kept],
-        "left_out": [asdict(entry) for entry in left_out],
+        "accounts": [asdict(account) for account in accounts],
     }
     (directory / "images.json").write_text(json.dumps(meta))
 
@@ -102,11 +122,11 @@ def common_size(sources: Sequence[Source], pool: Executor) -> int | None:
     return size if 2 * votes > sizes.total() else None
 
 
-def _try_decode(size: int, channels: int, item: SourceImage) -> tuple[Pixels, Floats] | LeftOut:
+def _try_decode(shape: Shape, item: SourceImage) -> tuple[DecodedImage, Floats] | LeftOut:
     try:
         with open_image(item.image) as opened:
             facts = facts_of(opened, item.image)  # before decoding, which closes the file and may add entries
-            return to_pixels(opened, size, channels), facts
+            return to_pixels(opened, shape.size, shape.channels, shape.bit_depth), facts
     except DecodeError as error:
         return LeftOut(item.name, str(error))
 

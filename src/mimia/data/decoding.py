@@ -9,18 +9,39 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mimia.data.bit_depth import declared_bits, is_deep_colour, is_deep_grey, largest_value, to_eight_bits
 from mimia.runtime.arrays import Pixels
 
-ImageInput: TypeAlias = bytes | Path | Image.Image
-"""Content of an image file, its path, or an image of Pillow's."""
 
-_SIXTEEN_BIT = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+class Unreadable(NamedTuple):
+    """Stands for an image that its source cannot read, with the reason."""
+
+    reason: str
+
+
+ImageInput: TypeAlias = bytes | Path | Image.Image | Unreadable
+"""Content of an image file, its path, or an image of Pillow's; or why there is none."""
+
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "AVIF", "PPM", "DIB", "ICO", "TGA"),
+    *("QOI", "PCX", "SGI"),
+)
+"""What is read, by Pillow's names: no format that another program draws, as EPS is. New ones go to the end, because the
+store keeps their places."""
+
+
+@cache
+def readable_formats() -> tuple[str, ...]:
+    """Return those of the formats that this machine's Pillow reads; the names of some of them go for others too."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 class DecodeError(Exception):
@@ -46,31 +67,49 @@ def shorter_side(image: ImageInput) -> int:
         return min(opened.size)
 
 
-def decode(image: ImageInput, image_size: int, channels: int) -> Pixels:
+class DecodedImage(NamedTuple):
+    """Pixels, and what is not certain about them.
+
+    Attributes:
+        pixels: uint8, (C, H, W).
+        largest: Largest value of a deep image whose file does not say how many bits it has; it was read as one of 16.
+    """
+
+    pixels: Pixels
+    largest: int | None = None
+
+
+def decode(image: ImageInput, image_size: int, channels: int, bit_depth: int | None = None) -> Pixels:
     """Decode an image, scale its shorter side to the size, and crop the centre.
 
     Args:
         image: Content of an image file, its path, or an image of Pillow's.
         image_size: Height and width in pixels.
         channels: 1 (grey) or 3 (RGB).
+        bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the file says, or else 16.
 
     Returns:
         uint8, (C, H, W).
 
     Raises:
-        DecodeError: It is broken, of a decompression bomb's size, or less than half as large as wanted.
+        DecodeError: It is broken, of a decompression bomb's size, less than half as large as wanted, of several pages,
+            or its values do not fit the bits.
     """
     with open_image(image) as opened:
-        return to_pixels(opened, image_size, channels)
+        return to_pixels(opened, image_size, channels, bit_depth).pixels
 
 
-def to_pixels(image: Image.Image, image_size: int, channels: int) -> Pixels:
-    """Return what `decode` does, of an opened image."""
+def to_pixels(image: Image.Image, image_size: int, channels: int, bit_depth: int | None = None) -> DecodedImage:
+    """Decode an opened image as `decode` does."""
     if 2 * min(image.size) < image_size:
         width, height = image.size
         raise DecodeError(f"too small: {width}×{height} pixels for a size of {image_size}")
-    pixels = np.asarray(_fit(_to_mode(image, channels), image_size))
-    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if pages > 1:
+        raise DecodeError(f"a TIFF of {pages} pages: save each as a file of its own")
+    eight_bit, largest = _to_eight_bits(image, bit_depth)
+    pixels = np.asarray(_fit(_to_mode(eight_bit, channels), image_size))
+    return DecodedImage(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)), largest)
 
 
 def to_image(pixels: Pixels) -> Image.Image:
@@ -89,7 +128,7 @@ def open_image(image: ImageInput) -> Iterator[Image.Image]:
         if isinstance(image, Image.Image):
             yield image
             return
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+        with Image.open(_file_of(image), formats=readable_formats()) as opened:
             yield opened
     except DecodeError:
         raise
@@ -102,9 +141,36 @@ def open_image(image: ImageInput) -> Iterator[Image.Image]:
         raise DecodeError(f"broken: {error}") from error
 
 
+def _file_of(image: bytes | Path | Unreadable) -> io.BytesIO | Path:
+    """Return what is read; not a pipe, for which it could wait for ever, or a device, which may never end."""
+    if isinstance(image, bytes):
+        return io.BytesIO(image)
+    if isinstance(image, Unreadable):
+        raise DecodeError(image.reason)
+    if not image.is_file():
+        raise DecodeError("not a regular file" if image.exists() else "a file that does not exist")
+    return image
+
+
+def _to_eight_bits(image: Image.Image, bit_depth: int | None) -> tuple[Image.Image, int | None]:
+    """Return the image with eight bits a value, and its largest value if nobody says how many it has."""
+    grey, colour = is_deep_grey(image), is_deep_colour(image)
+    if not (grey or colour):
+        return image, None
+    bits = bit_depth or declared_bits(image)
+    image.load()
+    largest = None if bits else largest_value(image, colour=colour)
+    if grey:
+        try:
+            return to_eight_bits(image, bits or (16 if largest is None or largest < 1 << 16 else 32)), largest
+        except ValueError as error:
+            raise DecodeError(str(error)) from error
+    if bits not in (None, 16):
+        raise DecodeError(f"in colours of {bits} bits stored as 16, of which only the upper 8 are read: convert it")
+    return image, largest
+
+
 def _to_mode(image: Image.Image, channels: int) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT:
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     if image.mode == "F":
         raise DecodeError("pixels are floating-point numbers without a known range")
     return image.convert("L" if channels == 1 else "RGB")

@@ -7,15 +7,12 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
-from mimia.data.decoding import ImageInput, open_image
+from mimia.data.decoding import FORMATS, ImageInput, open_image
 from mimia.runtime.arrays import Floats
-
-# A format's code is its place, from 1: new ones go to the end, because the store keeps the codes.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "MPO", "JPEG2000", "AVIF", "PPM", "DIB", "ICO", "TGA")
 
 
 def _format(image: Image.Image) -> int:
-    return _FORMATS.index(image.format) + 1 if image.format in _FORMATS else 0
+    return FORMATS.index(image.format) + 1 if image.format in FORMATS else 0
 
 
 def _quantisation(component: int, image: Image.Image) -> float:
@@ -78,7 +75,7 @@ def file_facts(image: ImageInput) -> Floats:
 
 def facts_of(header: Image.Image, image: ImageInput) -> Floats:
     """Return what `file_facts` does, of an image whose header is read."""
-    if isinstance(image, Image.Image):
+    if not isinstance(image, bytes | Path):
         known = [_read_or_zero(read, header) if name in _WITHOUT_FILE else 0 for name, read in _READ.items()]
         return np.array([0, *known], dtype=np.float64)
     size = image.stat().st_size if isinstance(image, Path) else len(image)

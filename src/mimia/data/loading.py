@@ -10,17 +10,19 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mimia.data.decoded import common_size, read_decoded, write_decoded
+from mimia.data.account import SourceAccount, refuse_if_many_left_out
+from mimia.data.bit_depth import DEEPEST
+from mimia.data.decoded import Shape, common_size, read_decoded, write_decoded
 from mimia.data.decoding import refuse_bombs
 from mimia.data.file_metadata import FACTS
-from mimia.data.imageset import ImageSet, LeftOut
+from mimia.data.imageset import ImageSet
 from mimia.data.sources import open_source
 from mimia.data.sources.base import Source, SourceLike
 from mimia.runtime.arrays import Ids, Indices
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
 
-_LISTED = 3  # of the images left out, in a warning
+_VERSION = 2  # of the decoding: raised when it gives other pixels or leaves out others
 
 
 @dataclass(frozen=True)
@@ -31,64 +33,80 @@ class LoadedImages:
         images: All of them; the rows of a source stand together.
         rows: Which rows each side has; sides of the same source have the same.
         labels: Class of each image, (N,); empty where it is not known.
-        left_out: What could not be used.
+        accounts: What became of each source.
     """
 
     images: ImageSet
     rows: dict[str, Indices]
     labels: Ids
-    left_out: tuple[LeftOut, ...]
+    accounts: tuple[SourceAccount, ...]
 
 
-def load_sides(
-    sources: Mapping[str, SourceLike],
-    store: Store,
-    image_size: int | None = None,
-    channels: int | None = None,
-    size_if_mixed: int | None = None,
-) -> LoadedImages:
-    """Decode images into the store; a broken one is left out and listed, and never ends a run.
+@dataclass(frozen=True)
+class ReadOptions:
+    """How images are read.
+
+    Attributes:
+        image_size: Height and width in pixels; by default the shorter side that most images have.
+        channels: 1 or 3; by default 1 if all sources are grey, as the digits and arrays without colours are, else 3.
+        size_if_mixed: The size where none is given and most images differ.
+        bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the files say or show.
+        allow_skipped: Whether more than 1 % of a source may be left out.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    size_if_mixed: int | None = None
+    bit_depth: int | None = None
+    allow_skipped: bool = False
+
+
+def load_sides(sources: Mapping[str, SourceLike], store: Store, reading: ReadOptions | None = None) -> LoadedImages:
+    """Decode images into the store; what cannot be used is left out and listed.
 
     Args:
         sources: What `mimia.data.sources.open_source` opens, by side; the same path or object is read once.
         store: Keeps the decoded images.
-        image_size: Height and width in pixels; by default the shorter side that most images have.
-        channels: 1 or 3; by default 1 if all sources are grey, as the digits and arrays without colours are, else 3.
-        size_if_mixed: The size where none is given and most images differ.
+        reading: How they are read.
 
     Raises:
-        MimiaError: A source holds no image that can be used, or most differ in size and no size is given.
+        MimiaError: A source holds no image that can be used, more than 1 % of one is left out, most images differ in
+            size and no size is given, or it is not known how many bits their values have.
     """
+    reading = reading or ReadOptions()
     opened: dict[object, Source] = {}
     for value in sources.values():
         if _key(value) not in opened:
             opened[_key(value)] = open_source(value)
     distinct = list(opened.values())
-    channels = channels or max(source.channels for source in distinct)
+    channels = reading.channels or max(source.channels for source in distinct)
     state = {
         "sources": [[source.name, source.fingerprint] for source in distinct],
-        "image_size": image_size,
+        "image_size": reading.image_size,
         "channels": channels,
-        "size_if_mixed": size_if_mixed,
+        "size_if_mixed": reading.size_if_mixed,
+        "bit_depth": reading.bit_depth,
         "facts": FACTS,
-        "labels": True,
+        "version": _VERSION,
     }
 
     def build(work: Path) -> None:
         with refuse_bombs(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            size = image_size or common_size(distinct, pool) or size_if_mixed
+            size = reading.image_size or common_size(distinct, pool) or reading.size_if_mixed
             if size is None:
                 raise MimiaError("The images differ in size: pass a size to scale them to (image_size, --image-size).")
-            write_decoded(distinct, size, channels, pool, work)
+            write_decoded(distinct, Shape(size, channels, reading.bit_depth), pool, work)
 
     decoded = read_decoded(store.make("images", state, build))
-    bounds = np.cumsum([0, *decoded.counts])
+    if not reading.allow_skipped:
+        refuse_if_many_left_out(decoded.accounts)
+    bounds = np.cumsum([0, *(account.used for account in decoded.accounts)])
     rows = {key: np.arange(bounds[place], bounds[place + 1]) for place, key in enumerate(opened)}
     return LoadedImages(
         images=decoded.images,
         rows={side: rows[_key(value)] for side, value in sources.items()},
         labels=decoded.labels,
-        left_out=decoded.left_out,
+        accounts=decoded.accounts,
     )
 
 
@@ -97,6 +115,8 @@ def load_images(
     *,
     image_size: int | None = None,
     channels: int | None = None,
+    bit_depth: int | None = None,
+    allow_skipped: bool = False,
     store: Store | str | Path | None = None,
 ) -> ImageSet:
     """Return the images of one source, scaled and cropped to squares of one size.
@@ -106,13 +126,16 @@ def load_images(
             is returned as it is.
         image_size: Height and width in pixels; by default the shorter side that most images have.
         channels: 1 (grey) or 3 (RGB); by default 1 if all images are known to be grey, else 3.
+        bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the files say or show.
+        allow_skipped: Whether more than 1 % of the images may be left out.
         store: Where decoded images are kept for the next time; by default they are only in memory.
 
     Warns:
-        UserWarning: Some images are broken or too small, and left out.
+        UserWarning: Some images are left out, because they are broken or too small, say.
 
     Raises:
-        MimiaError: There is no image that can be used, or most differ in size and no size is given.
+        MimiaError: There is no image that can be used, more than 1 % are left out, most differ in size and no size is
+            given, or it is not known how many bits their values have.
 
     >>> load_images(np.zeros((10, 32, 32, 3), dtype=np.uint8), image_size=16)
     ImageSet(10 images, 3×16×16)
@@ -123,16 +146,16 @@ def load_images(
         raise MimiaError(f"image_size is {image_size!r}: pass a positive number of pixels.")
     if channels not in (None, 1, 3):
         raise MimiaError(f"channels is {channels!r}: pass 1 (grey) or 3 (RGB).")
-    if store is None:
-        with TemporaryDirectory() as directory:
-            kept = load_images(images, image_size=image_size, channels=channels, store=directory)
-            return kept.take(np.arange(len(kept)))
-    place = store if isinstance(store, Store) else Store(store)
-    loaded = load_sides({"images": images}, place, image_size, channels)
-    if loaded.left_out:
-        reasons = "; ".join(f"{entry.name} is {entry.reason}" for entry in loaded.left_out[:_LISTED])
-        warnings.warn(f"Images left out: {len(loaded.left_out)} ({reasons})", stacklevel=2)
-    return loaded.images
+    if bit_depth is not None and not 1 <= bit_depth <= DEEPEST:
+        raise MimiaError(f"bit_depth is {bit_depth!r}: pass the bits of a grey value, from 1 to {DEEPEST}.")
+    reading = ReadOptions(image_size, channels, bit_depth=bit_depth, allow_skipped=allow_skipped)
+    with TemporaryDirectory() as directory:
+        place = store if isinstance(store, Store) else Store(store or directory)
+        loaded = load_sides({"images": images}, place, reading)
+        found = loaded.images if store is not None else loaded.images.take(np.arange(len(loaded.images)))
+    if loaded.accounts[0].left_out:
+        warnings.warn(str(loaded.accounts[0]), stacklevel=2)
+    return found
 
 
 def _key(value: SourceLike) -> object:

@@ -58,6 +58,7 @@ def summarise(cell: Cell, command: str, audited: AuditResult) -> CellResult:
         "histograms": distances,
         "settings": {},
         "settings_toml": "",
+        "sources": (),
         "left_out": (),
         "command": command,
     }

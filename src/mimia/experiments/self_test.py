@@ -18,7 +18,7 @@ from PIL import Image, ImageFilter
 from mimia.attacks.base import Scores
 from mimia.config.settings import EvaluationSettings, Settings, read_settings
 from mimia.data.decoding import to_image
-from mimia.data.loading import load_sides
+from mimia.data.loading import ReadOptions, load_sides
 from mimia.evaluation.evaluate import Evaluation, evaluate_together
 from mimia.jobs.audit import audit
 from mimia.jobs.results import AuditResult
@@ -111,7 +111,7 @@ class Bed:
             "split": {"seed": settings.split.seed},
         }
         source = settings.data.source
-        images = load_sides({"source": source}, Store(settings.store), settings.data.image_size).images
+        images = load_sides({"source": source}, Store(settings.store), ReadOptions(settings.data.image_size)).images
         if len(images) < _FEWEST:
             raise MimiaError(
                 f"The self-test needs {_FEWEST:,} images, and {source} has {len(images):,}: pass another source."

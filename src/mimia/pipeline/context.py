@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from mimia.attacks.base import Attack
 from mimia.attacks.selection import ThreatModel, select
 from mimia.config.settings import Settings
+from mimia.data.account import announce
 from mimia.data.drawing import SplitRequirements
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import LoadedImages, load_sides
+from mimia.data.loading import LoadedImages, ReadOptions, load_sides
 from mimia.data.sources.base import SourceLike
 from mimia.pipeline.target import Target, open_target
 from mimia.runtime.store import Store
@@ -74,6 +75,9 @@ def prepare(settings: Settings, sources: Mapping[str, SourceLike], target: objec
         audited.access, settings.shadows.count, settings.shadows.online, fitting=audited.decoder == "fitted"
     )
     attacks, not_run = select(settings.attacks.names, threat_model, settings.attacks.options)
-    loaded = load_sides(sources, store, settings.data.image_size, audited.channels, size_if_mixed=audited.image_size)
+    data = settings.data
+    reading = ReadOptions(data.image_size, audited.channels, audited.image_size, data.bit_depth, data.allow_skipped)
+    loaded = load_sides(sources, store, reading)
+    announce(loaded.accounts)
     audited.check_images(loaded.images)
     return AuditContext(settings, store, audited, loaded, attacks, not_run, started)

@@ -9,9 +9,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mimia.config.settings import Settings
+from mimia.data.account import announce
 from mimia.data.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
 from mimia.data.imageset import ImageSet
-from mimia.data.loading import load_sides
+from mimia.data.loading import ReadOptions, load_sides
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import given_tokenizer, pretrained
 from mimia.pretraining.specs import spec_for
@@ -58,7 +59,11 @@ def pretrain(settings: Settings, out: Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
     store = Store(settings.store)
-    images = load_sides({"source": settings.data.source}, store, settings.data.image_size).images
+    data = settings.data
+    reading = ReadOptions(data.image_size, bit_depth=data.bit_depth, allow_skipped=data.allow_skipped)
+    loaded = load_sides({"source": data.source}, store, reading)
+    announce(loaded.accounts)
+    images = loaded.images
     canaries = _draw_canaries(images, settings)
     rows = np.random.default_rng(settings.split.seed).permutation(len(images))
     rows = rows[~np.isin(images.ids[rows], images.ids[canaries.drawn])]

@@ -11,6 +11,7 @@ import numpy as np
 from mimia.attacks.base import Scores
 from mimia.config.settings import DecoderSource
 from mimia.config.toml import to_toml
+from mimia.data.account import SourceAccount
 from mimia.data.imageset import ImageSet
 from mimia.data.splits import Split
 from mimia.models.checkpoints import native
@@ -19,7 +20,7 @@ from mimia.pipeline.check import NearDuplicates
 from mimia.pipeline.collect import CollectedSignals
 from mimia.pipeline.context import AuditContext
 from mimia.pipeline.outcome import Outcome
-from mimia.report.schema import Exhibit, Histogram, Model, NearDuplicatePictures, NotRun, Run
+from mimia.report.schema import Exhibit, Histogram, ImageSource, Model, NearDuplicatePictures, NotRun, Run
 from mimia.report.sections.gallery.pictures import make_gallery, to_data_uri
 from mimia.runtime.arrays import Bools, Floats, Indices
 from mimia.runtime.compute import hardware, versions
@@ -92,7 +93,8 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         image_shape=(channels, height, width),
         counts=_counts(split),
         duplicates=dict(split.duplicates),
-        left_out=context.loaded.left_out,
+        sources=tuple(_source(account) for account in context.loaded.accounts),
+        left_out=tuple(entry for account in context.loaded.accounts for entry in account.left_out),
         split=split.fingerprint,
         query_id=signals.inputs.target.query_id,
         attacks_not_run=tuple(NotRun(attack=name, reason=reason) for name, reason in context.not_run.items()),
@@ -118,6 +120,12 @@ def near_duplicate_pictures(images: ImageSet, near_duplicates: NearDuplicates) -
     return tuple(
         NearDuplicatePictures(names=(first[0], second[0]), pictures=(first[1], second[1]))
         for first, second in zip(shown[::2], shown[1::2], strict=True)
+    )
+
+
+def _source(account: SourceAccount) -> ImageSource:
+    return ImageSource(
+        name=account.name, found=account.found, used=account.used, left_out=account.reasons, notes=account.notes
     )
 
 

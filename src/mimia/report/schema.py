@@ -39,6 +39,24 @@ SCHEMA_VERSION = 4
 """Rises with every change that an older reader would not understand."""
 
 
+class ImageSource(ReportPart):
+    """What became of the images of one source.
+
+    Attributes:
+        name: The source.
+        found: Number of images there, and of other files that look like data.
+        used: How many are used.
+        left_out: How many are not, by the reason.
+        notes: What else its reader has to know, such as which split it is.
+    """
+
+    name: str
+    found: int
+    used: int
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+
 class Run(ReportPart):
     """What every run records.
 
@@ -53,6 +71,7 @@ class Run(ReportPart):
         image_shape: Channels, height and width.
         counts: Number of images in each role.
         duplicates: Number of exact duplicates that were removed, by the side on which they were.
+        sources: What became of the images of each source.
         left_out: Images that could not be used.
         split: Fingerprint of the split.
         query_id: Fingerprint of the masks under which the models were queried.
@@ -74,6 +93,7 @@ class Run(ReportPart):
     image_shape: tuple[int, int, int]
     counts: dict[str, int]
     duplicates: dict[str, int]
+    sources: tuple[ImageSource, ...] = ()
     left_out: tuple[LeftOut, ...]
     split: str
     query_id: str

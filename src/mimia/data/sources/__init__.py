@@ -6,7 +6,6 @@ Each yields images in a fixed order, encoded or as Pillow's, and all go through 
 from pathlib import Path
 
 from mimia.data.sources.base import Source, SourceLike
-from mimia.data.sources.files import IMAGE_SUFFIXES
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.registry import Registry
 
@@ -20,6 +19,8 @@ SOURCES: Registry[type[Source]] = Registry(
         "arrays": "mimia.data.sources.arrays:Arrays",
         "folder": "mimia.data.sources.folder:Folder",
         "parquet": "mimia.data.sources.parquet:Parquet",
+        "saved_dataset": "mimia.data.sources.saved_dataset:SavedDataset",
+        "remote": "mimia.data.sources.remote:Remote",
         "digits": "mimia.data.sources.digits:Digits",
     },
 )
@@ -30,10 +31,11 @@ def open_source(images: SourceLike) -> Source:
     """Open a source of images.
 
     Args:
-        images: ``digits``, a folder of images, a parquet file, or what `datasets.load_dataset` opens: a directory of
-            data files or ``NAME`` or ``NAME:SPLIT`` of the hub. Or images in memory: a uint8 array, (N, H, W),
-            (N, H, W, C) or (N, C, H, W), a list of PIL images or of uint8 arrays, a `datasets.Dataset`, or a torch
-            `Dataset` of images or of pairs of an image and a label.
+        images: ``digits``; a folder of images; a parquet file, or a folder of some; what ``save_to_disk`` of `datasets`
+            wrote; a directory of other data files that `datasets.load_dataset` opens; ``NAME`` or ``NAME:SPLIT`` of the
+            hub; or the URL of a file or a folder that fsspec opens. A folder with several splits takes ``:SPLIT`` too.
+            Or images in memory: a uint8 array, (N, H, W), (N, H, W, C) or (N, C, H, W), a list of PIL images or of
+            uint8 arrays, a `datasets.Dataset`, or a torch `Dataset` of images or of pairs of an image and a label.
 
     Raises:
         MimiaError: There are no images there, or the value is of none of these kinds.
@@ -58,7 +60,8 @@ def _why_not(text: str | Path) -> str:
     path = Path(text).expanduser()
     if path.is_file():
         return f"{text} is a file, but neither a folder of images nor a parquet file."
+    if path.exists() and not path.is_dir():
+        return f"{text} is not a regular file, but a pipe or a device: pass a folder of images or a parquet file."
     if path.is_dir():
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
-        return f"There are no image files ({suffixes}) in the folder {text}: pass one that has some."
+        return f"There are no image files (.png, .jpg, .tif, .webp or others) in the folder {text}: pass another."
     return f"{text} does not exist: pass a folder of images or a parquet file."

@@ -1,11 +1,12 @@
 """What every image source has in common."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from mimia.data.decoding import ImageInput
+from mimia.data.imageset import LeftOut
 
 
 class Indexable(Protocol):
@@ -42,12 +43,16 @@ class Source(ABC):
 
     Attributes:
         name: What error messages call the source.
+        unread: What looks like data there and is not among the images, each with the reason.
+        notes: What else its reader has to know, such as which split it is.
 
     Raises:
         MimiaError: The value has no images that can be read.
     """
 
     name: str
+    unread: Sequence[LeftOut] = ()
+    notes: Sequence[str] = ()
 
     @property
     def channels(self) -> int:

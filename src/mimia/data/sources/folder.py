@@ -1,49 +1,79 @@
 """A folder of image files."""
 
-import os
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
+from mimia.data.imageset import LeftOut
 from mimia.data.sources.base import Source, SourceImage
-from mimia.data.sources.files import IMAGE_SUFFIXES, fingerprint_of_files
+from mimia.data.sources.files import (
+    chosen_split,
+    directory_and_split,
+    fingerprint_of_files,
+    is_image,
+    list_images,
+    readable,
+    split_named,
+    walk,
+)
+from mimia.data.sources.parquet import tables_of_images
+from mimia.runtime.arrays import fingerprint
 
 
 class Folder(Source):
-    """The image files of a directory, at any depth, in the order of their paths.
+    """The image files of a directory, at any depth, in the order of their paths: ``FOLDER`` or ``FOLDER:SPLIT``.
 
     The label is the name of the folder in which a file lies, unless some files lie directly in the directory.
+
+    Raises:
+        MimiaError: Its folders are splits, such as ``train`` and ``test``, and none is chosen.
     """
 
     def __init__(self, value: str | Path) -> None:
         self.name = str(value)
-        self._directory = Path(value).expanduser()
-        self._paths = sorted(_image_files(self._directory))
+        found = directory_and_split(value)
+        assert found is not None, "only directories are recognised"
+        self._directory, split = found
+        listing = list_images(self._directory)
+        tables = tables_of_images(self._directory)
+        unread = [LeftOut(name, f"a parquet file of {rows:,} rows") for name, rows in tables.items()]
+        self._paths, self.unread, self.notes = listing.images, (*listing.unread, *unread), listing.notes
+        splits = _splits(self._directory, self._paths)
+        if split or splits:
+            chosen, note = chosen_split(str(self._directory), splits, split)
+            self._paths, self.notes = tuple(splits[chosen]), (note, *self.notes)
         self._labelled = all(path.parent != self._directory for path in self._paths)
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint_of_files(self._paths, self._directory)
+        files = fingerprint_of_files(self._paths, self._directory)
+        return fingerprint({"files": files, "unread": list(map(str, self.unread)), "notes": self.notes})
 
     @staticmethod
     def recognise(value: object) -> bool:
-        return isinstance(value, str | Path) and any(_image_files(Path(value).expanduser()))
+        found = directory_and_split(value)
+        return found is not None and any(is_image(path) and not reason for path, reason in walk(found[0]))
 
     def __len__(self) -> int:
         return len(self._paths)
 
     def __iter__(self) -> Iterator[SourceImage]:
         for path in self._paths:
-            label = _readable(path.parent.name) if self._labelled else ""
-            yield SourceImage(_readable(path.relative_to(self._directory)), path, label)
+            label = readable(path.parent.name) if self._labelled else ""
+            yield SourceImage(readable(path.relative_to(self._directory)), path, label)
 
 
-def _image_files(directory: Path) -> Iterator[Path]:
-    for path in directory.rglob("*"):
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file():
-            yield path
-
-
-def _readable(path: str | Path) -> str:
-    """Return the path as valid UTF-8, which a report is and a file's name need not be."""
-    return os.fsencode(path).decode(errors="replace")
+def _splits(directory: Path, paths: tuple[Path, ...]) -> dict[str, list[Path]]:
+    """Return the images of each split, if the topmost folders that differ are named like splits."""
+    parents = [path.relative_to(directory).parts[:-1] for path in paths]
+    shared = 0
+    while parents and all(len(parts) > shared for parts in parents) and len({parts[shared] for parts in parents}) == 1:
+        shared += 1
+    splits: dict[str, list[Path]] = defaultdict(list)
+    for path, parts in zip(paths, parents, strict=True):
+        split = split_named(parts[shared]) if len(parts) > shared else None
+        if split is None:
+            return {}
+        splits[split].append(path)
+    return splits

@@ -1,14 +1,14 @@
 """An opened data set of Hugging Face's `datasets`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from mimia.data.sources.base import SourceImage
-from mimia.data.sources.files import name_and_image
+from mimia.data.sources.files import confined, name_and_image
 from mimia.data.sources.in_memory import InMemorySource
 from mimia.runtime.errors import MimiaError
 
@@ -16,20 +16,24 @@ from mimia.runtime.errors import MimiaError
 class HuggingFaceDataset(InMemorySource):
     """A `datasets.Dataset` with a column of images; the label is its first column of class labels.
 
+    Args:
+        value: The data set.
+        name: What error messages call it.
+        folders: Where files lie that it may name; none elsewhere is read. By default they may lie anywhere.
+
     Raises:
-        MimiaError: It has no column of images, or is several data sets.
+        MimiaError: It has no column of images, several none of which is called ``image``, or is several data sets.
     """
 
-    def __init__(self, value: Any, name: str = "the data set") -> None:
+    def __init__(self, value: Any, name: str = "the data set", folders: Sequence[Path] = ()) -> None:
         import datasets
 
         self.name = name
+        self._folders = folders
         if isinstance(value, datasets.DatasetDict):
             raise MimiaError(f"A DatasetDict has several data sets: pass one of them ({', '.join(value)}).")
-        image = _first_column(value, datasets.Image)
-        if image is None:
-            raise MimiaError(f"{name} has no column of images, but only: {', '.join(value.column_names)}.")
-        label = _first_column(value, datasets.ClassLabel)
+        image, self.notes = _image_column(value, name)
+        label = next(iter(_columns_of(value, datasets.ClassLabel)), None)
         self._columns = [image] if label is None else [image, label]
         undecoded = value.with_format(None).select_columns(self._columns)
         self._data = undecoded.cast_column(image, datasets.Image(decode=False))
@@ -49,11 +53,25 @@ class HuggingFaceDataset(InMemorySource):
             name, image = name_and_image(value, f"{self.name} row {row}")
             if isinstance(image, Path) and "::" in name:
                 image = _read_from_archive(name, archives)
-            yield SourceImage(name, image, *map(str, label))
+            yield SourceImage(name, confined(image, self._folders) if self._folders else image, *map(str, label))
 
 
-def _first_column(data: Any, kind: type) -> str | None:
-    return next((name for name, feature in data.features.items() if isinstance(feature, kind)), None)
+def _image_column(data: Any, name: str) -> tuple[str, tuple[str, ...]]:
+    """Return the column of images, and a note if there are others."""
+    import datasets
+
+    columns = _columns_of(data, datasets.Image)
+    if not columns:
+        raise MimiaError(f"{name} has no column of images, but only: {', '.join(data.column_names)}.")
+    if len(columns) == 1:
+        return columns[0], ()
+    if "image" not in columns:
+        raise MimiaError(f"{name} has several columns of images ({', '.join(columns)}): rename the one to 'image'.")
+    return "image", (f"the column image alone, not {', '.join(column for column in columns if column != 'image')}",)
+
+
+def _columns_of(data: Any, kind: type) -> list[str]:
+    return [name for name, feature in data.features.items() if isinstance(feature, kind)]
 
 
 def _read_from_archive(name: str, archives: dict[str, Any]) -> bytes:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mimia.data.decoding import ImageInput
+from mimia.data.decoding import ImageInput, Unreadable
 from mimia.data.sources.base import Source
 from mimia.runtime.errors import MimiaError
 
@@ -81,6 +81,8 @@ def _content(image: ImageInput) -> tuple[list[Any], bytes]:
     """Return all that decoded pixels and metadata depend on: short values, and bytes."""
     if isinstance(image, bytes):
         return ["encoded"], image
+    if isinstance(image, Unreadable):
+        return [image.reason], b""
     if not isinstance(image, Image.Image):
         stat = image.stat() if image.exists() else None
         return [str(image), stat and [stat.st_size, stat.st_mtime_ns]], b""

@@ -1,72 +1,239 @@
-"""A parquet file of encoded images."""
+"""Parquet files of images: one, or all those of a directory."""
 
-from collections.abc import Iterator
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mimia.data.sources.base import Source, SourceImage
-from mimia.data.sources.files import fingerprint_of_files, name_and_image, one_line
+from mimia.data.sources.files import (
+    PARQUET_SUFFIXES,
+    chosen_split,
+    confined,
+    counted,
+    directory_and_split,
+    fingerprint_of_files,
+    list_images,
+    name_and_image,
+    one_line,
+    readable,
+    split_named,
+    walk,
+)
+from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 
 _IMAGES = ("image", "img")
 _LABELS = ("label", "labels", "fine_label")
+_FEW = 10  # where one kind of data is this many times more numerous, the other is a preview or a table beside it
+_LISTED = 3
+
+
+class _Table(NamedTuple):
+    path: Path
+    file: Any  # pyarrow.parquet.ParquetFile
+    image: str
+    label: str | None
 
 
 class Parquet(Source):
-    """A parquet file in the layout of `datasets`: a column of encoded images, with or without paths and labels.
+    """Parquet files with a column of images: encoded, as paths, or as `datasets` writes both; or lists of these.
+
+    One file, or all files of a directory, at any depth: ``FOLDER`` or ``FOLDER:SPLIT``. Paths of images start from the
+    directory of their file, and none may lead out of it.
 
     Raises:
-        MimiaError: It is no parquet file, or has no such column.
+        MimiaError: A file cannot be read, none has such a column, several could be it, the files are of several splits
+            and none is chosen, or as many image files lie beside them.
     """
 
     def __init__(self, value: str | Path) -> None:
-        import pyarrow
-        from pyarrow import parquet
-
         self.name = str(value)
-        self._path = Path(value).expanduser()
-        try:
-            self._file = parquet.ParquetFile(self._path)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise MimiaError(f"{value} is not a readable parquet file ({one_line(error)}): copy it again.") from error
-        schema = self._file.schema_arrow
-        image = next((name for name in _IMAGES if name in schema.names), None)
-        if image is None or not _holds_bytes(schema.field(image).type):
-            raise MimiaError(
-                f"{value} has no column 'image' of encoded images, but only: {', '.join(schema.names)}. "
-                "Rename the column that holds them to 'image'."
-            )
-        self._columns = [image, *[name for name in _LABELS if name in schema.names][:1]]
+        found = directory_and_split(value)
+        if found is None:
+            path = Path(value).expanduser()
+            self._base, self._tables = path.parent, [_open(path)]
+            return
+        self._base, split = found
+        paths = _parquet_files(self._base)
+        by_split = _by_split(self._base, paths)
+        if split or by_split:
+            chosen, note = chosen_split(str(self._base), by_split, split)
+            paths, self.notes = by_split[chosen], (note,)
+        self._tables = [_open(path) for path in paths if _image_columns(_schema(path))] or [_open(paths[0])]
+        self._say_what_is_beside(len(paths) - len(self._tables))
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint_of_files([self._path], self._path.parent)
+        files = fingerprint_of_files([table.path for table in self._tables], self._base)
+        return fingerprint({"files": files, "unread": list(map(str, self.unread)), "notes": self.notes})
 
     @staticmethod
     def recognise(value: object) -> bool:
-        if not isinstance(value, str | Path):
-            return False
-        path = Path(value).expanduser()
-        return path.suffix == ".parquet" and path.is_file()
+        if (found := directory_and_split(value)) is not None:
+            return _has_more_than_images(found[0])
+        return isinstance(value, str | Path) and _is_parquet(Path(value).expanduser())
 
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        return sum(table.file.metadata.num_rows for table in self._tables)
 
     def __iter__(self) -> Iterator[SourceImage]:
-        row = 0
+        for table in self._tables:
+            yield from self._read(table)
+
+    def _read(self, table: _Table) -> Iterator[SourceImage]:
+        name, row = readable(table.path.relative_to(self._base)), 0
         try:
-            for batch in self._file.iter_batches(1024, columns=self._columns):
-                for image, *label in zip(*(batch[name].to_pylist() for name in self._columns), strict=True):
-                    yield SourceImage(*name_and_image(image, f"{self._path.name} row {row}"), *map(str, label))
+            for batch in table.file.iter_batches(1024, columns=[table.image, *([table.label] if table.label else [])]):
+                labels = batch[table.label].to_pylist() if table.label else [""] * len(batch)
+                for cell, label in zip(batch[table.image].to_pylist(), labels, strict=True):
+                    for place, value in enumerate(images := cell if isinstance(cell, list) else [cell]):
+                        fallback = f"{name} row {row}" + (f" image {place}" if len(images) > 1 else "")
+                        path_or_row, image = name_and_image(value, fallback)
+                        yield SourceImage(path_or_row, confined(image, [table.path.parent]), str(label))
                     row += 1
         except (ValueError, OSError) as error:  # pyarrow's errors are among them
-            raise MimiaError(f"{self.name} is damaged after row {row} ({one_line(error)}): copy it again.") from error
+            raise MimiaError(f"{table.path} is damaged after row {row} ({one_line(error)}): copy it again.") from error
+
+    def _say_what_is_beside(self, without_images: int) -> None:
+        listing = list_images(self._base)
+        if len(listing.images) * _FEW > len(self):
+            raise MimiaError(
+                f"{self._base} has {len(self):,} rows in parquet files and {len(listing.images):,} image files: pass a "
+                "folder or a file that has only those you mean."
+            )
+        self.unread = listing.unread
+        if listing.images:
+            named = ", ".join(readable(path.relative_to(self._base)) for path in listing.images[:_LISTED])
+            beside = f"{counted(len(listing.images), 'image file')} beside the parquet files ({named})"
+            self.notes = (*self.notes, beside)
+        if without_images:
+            self.notes = (*self.notes, f"{counted(without_images, 'parquet file')} without images")
 
 
-def _holds_bytes(kind: Any) -> bool:
+def tables_of_images(directory: Path) -> dict[str, int]:
+    """Return the parquet files of a directory that hold encoded images, with their numbers of rows."""
+    return {
+        readable(path.relative_to(directory)): _rows(path)
+        for path in _parquet_files(directory)
+        if _holds_encoded(_schema(path))
+    }
+
+
+def _has_more_than_images(directory: Path) -> bool:
+    paths = _parquet_files(directory)
+    if not paths:
+        return False
+    n_images = len(list_images(directory).images)
+    return n_images == 0 or sum(tables_of_images(directory).values()) * _FEW > n_images
+
+
+def _is_parquet(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in PARQUET_SUFFIXES:
+        return True
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet_files(directory: Path) -> list[Path]:
+    found = (path for path, reason in walk(directory) if reason is None and not path.name.startswith((".", "_")))
+    return sorted(path for path in found if path.suffix.lower() in PARQUET_SUFFIXES)
+
+
+def _by_split(directory: Path, paths: Sequence[Path]) -> Mapping[str, list[Path]]:
+    """Return the files of each split, if the name of each, or of a folder of it, is that of a split."""
+    splits: dict[str, list[Path]] = defaultdict(list)
+    for path in paths:
+        inside = path.relative_to(directory)
+        split = split_named(inside.stem, *reversed(inside.parts[:-1]))
+        if split is None:
+            return {}
+        splits[split].append(path)
+    return splits
+
+
+def _open(path: Path) -> _Table:
+    from pyarrow import parquet
+
+    schema = _schema(path)
+    columns = _image_columns(schema)
+    if not columns:
+        raise MimiaError(
+            f"{path} has no column 'image' of encoded images or paths, but only: {', '.join(schema.names)}. "
+            "Rename the column that holds them to 'image'."
+        )
+    image = next((name for name in _IMAGES if name in columns), columns[0])
+    if len(columns) > 1 and image not in _IMAGES:
+        raise MimiaError(
+            f"{path} has several columns that could be images ({', '.join(columns)}): rename the one to 'image'."
+        )
+    labels = [*_features(schema, "ClassLabel"), *(name for name in _LABELS if name in schema.names and name != image)]
+    return _Table(path, parquet.ParquetFile(path, page_checksum_verification=True), image, next(iter(labels), None))
+
+
+def _schema(path: Path) -> Any:
     import pyarrow
+    from pyarrow import parquet
 
-    if pyarrow.types.is_struct(kind):
+    try:
+        return parquet.read_schema(path)
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise MimiaError(f"{path} is not a readable parquet file ({one_line(error)}): copy it again.") from error
+
+
+def _rows(path: Path) -> int:
+    from pyarrow import parquet
+
+    return int(parquet.read_metadata(path).num_rows)
+
+
+def _features(schema: Any, kind: str) -> list[str]:
+    """Return the columns that `datasets` noted in the file to be of a kind."""
+    noted = (schema.metadata or {}).get(b"huggingface", b"{}")
+    try:
+        features = json.loads(noted)["info"]["features"]
+        return [name for name in schema.names if features[name]["_type"] == kind]
+    except (ValueError, KeyError, TypeError):  # no note, or not of `datasets`
+        return []
+
+
+def _image_columns(schema: Any) -> list[str]:
+    """Return the columns that may hold images; texts only under the usual names of such a column."""
+    if noted := _features(schema, "Image"):
+        return noted
+    return [
+        field.name for field in schema if _is_encoded(field.type) or (field.name in _IMAGES and _is_text(field.type))
+    ]
+
+
+def _holds_encoded(schema: Any) -> bool:
+    return any(_is_encoded(field.type) for field in schema)
+
+
+def _is_encoded(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = _inner(kind)
+    if types.is_struct(kind):
         return bool(kind.get_field_index("bytes") >= 0)
-    return bool(pyarrow.types.is_binary(kind) or pyarrow.types.is_large_binary(kind))
+    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
+
+
+def _is_text(kind: Any) -> bool:
+    from pyarrow import types
+
+    kind = _inner(kind)
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _inner(kind: Any) -> Any:
+    """Return the type of the values of a dictionary or a list."""
+    from pyarrow import types
+
+    if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return _inner(kind.value_type)
+    return kind

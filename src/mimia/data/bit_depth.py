@@ -1,0 +1,71 @@
+"""How many bits the values of deep images have: 12 bits in files of 16, taken for 16, would be nearly black."""
+
+import numpy as np
+from PIL import Image
+
+from mimia.runtime.errors import MimiaError
+
+DEEPEST = 32
+"""Most bits of a grey value."""
+_GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_SCALED = ("PPM", "JPEG2000")  # Pillow scales their values to 16 bits
+_LARGEST_VALUE = 281  # tag MaxSampleValue of a TIFF
+_UPPER_BYTE = 257  # of 16 bits, which is all that Pillow reads of deep colours
+
+
+def is_deep_grey(image: Image.Image) -> bool:
+    """Return whether an image has grey values of 16 or 32 bits."""
+    return image.mode in _GREY
+
+
+def is_deep_colour(image: Image.Image) -> bool:
+    """Return whether an image, not loaded yet, has colours of 16 bits, of which Pillow reads the upper eight."""
+    return not is_deep_grey(image) and ";16" in _raw_mode(image)
+
+
+def declared_bits(image: Image.Image) -> int | None:
+    """Return how many bits a deep image's values have, if its file says so; it must not be loaded yet."""
+    if image.format in _SCALED:
+        return 16
+    if ";12" in _raw_mode(image):
+        return 12
+    largest = getattr(image, "tag_v2", {}).get(_LARGEST_VALUE)
+    return int(np.max(largest)).bit_length() if largest else None
+
+
+def largest_value(image: Image.Image, *, colour: bool) -> int:
+    """Return the largest value of a deep image on the scale of its file; ``colour`` is that of `is_deep_colour`."""
+    extrema = np.array(image.getextrema())
+    return int(extrema.max()) * (_UPPER_BYTE if colour else 1)
+
+
+def to_eight_bits(image: Image.Image, bits: int) -> Image.Image:
+    """Return the upper eight bits of a deep grey image's values.
+
+    Raises:
+        ValueError: A value does not fit into the bits.
+    """
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() >= 1 << bits:
+        raise ValueError(f"has values from {values.min():,} to {values.max():,}, which are not of {bits} bits")
+    return Image.fromarray((values >> (bits - 8) if bits >= 8 else values << (8 - bits)).astype(np.uint8))
+
+
+def refuse_unknown_depth(name: str, largest: int | None) -> None:
+    """Raise if the largest value of a source's deep images does not show that they have 16 bits.
+
+    Raises:
+        MimiaError: It does not.
+    """
+    if largest is None or 1 << 15 <= largest < 1 << 16:
+        return
+    bits = max(8, largest.bit_length())
+    raise MimiaError(
+        f"{name} has images whose values take 16 or 32 bits and go up to {largest:,}, and the files do not say which "
+        f"value is white: pass --set data.bit_depth={bits} if it is {(1 << bits) - 1:,}, or 16 if it is 65,535."
+    )
+
+
+def _raw_mode(image: Image.Image) -> str:
+    tiles = getattr(image, "tile", None) or []
+    return " ".join(str(tile[3]) for tile in tiles[:1])

@@ -1,0 +1,82 @@
+"""Images at a URL that fsspec opens, such as ``s3://bucket/photos`` or ``https://host/images.parquet``."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+from platformdirs import user_cache_path
+
+from mimia.data.sources.base import Source, SourceImage
+from mimia.data.sources.files import one_line
+from mimia.runtime.arrays import fingerprint
+from mimia.runtime.errors import MimiaError
+
+
+class Remote(Source):
+    """A file or a folder at a URL: ``file://`` is read where it lies, all else copied to the user's cache before.
+
+    Raises:
+        MimiaError: fsspec lacks what the URL needs, or cannot read there; or what it finds there holds no images.
+    """
+
+    def __init__(self, value: str) -> None:
+        from mimia.data.sources import open_source
+
+        self.name = value
+        self._local = open_source(str(_local_path(value)))
+        self.unread, self.notes = self._local.unread, self._local.notes
+
+    @property
+    def channels(self) -> int:
+        return self._local.channels
+
+    @property
+    def fingerprint(self) -> str:
+        return self._local.fingerprint
+
+    @staticmethod
+    def recognise(value: object) -> bool:
+        return isinstance(value, str) and "://" in value
+
+    def __len__(self) -> int:
+        return len(self._local)
+
+    def __iter__(self) -> Iterator[SourceImage]:
+        return iter(self._local)
+
+
+def _local_path(url: str) -> Path:
+    if url.startswith("file://"):
+        return Path(unquote(urlsplit(url).path))
+    try:
+        files, root = fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError) as error:
+        raise MimiaError(f"{url} cannot be opened ({one_line(error)}): install what fsspec needs for it.") from error
+    try:
+        return _copied(files, root, files.find(root, detail=True) or {root: files.info(root)})
+    except Exception as error:  # each file system has its own
+        raise MimiaError(
+            f"{url} cannot be read ({type(error).__name__}: {one_line(error)}): check the address and the access."
+        ) from error
+
+
+def _copied(files: Any, root: str, found: dict[str, dict[str, Any]]) -> Path:
+    """Copy files to the cache, if they are not there; those that have changed are other files."""
+    state = {path: [info.get("size"), str(info.get("ETag") or info.get("mtime") or "")] for path, info in found.items()}
+    place = user_cache_path("mimia") / "downloads" / fingerprint({"root": root, "files": state})
+    single = list(found) == [root]
+    if not place.exists():
+        arriving = place.with_name(f"{place.name}.arriving")
+        shutil.rmtree(arriving, ignore_errors=True)
+        for path in found:
+            inside = PurePosixPath(path).name if single else str(PurePosixPath(path).relative_to(root))
+            target = arriving / inside
+            if not target.resolve().is_relative_to(arriving.resolve()):
+                raise ValueError(f"the file {path} leads out of its folder")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.get_file(path, str(target))
+        arriving.replace(place)
+    return place / PurePosixPath(root).name if single else place

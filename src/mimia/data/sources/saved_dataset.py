@@ -1,0 +1,49 @@
+"""A directory that `datasets.Dataset.save_to_disk` wrote."""
+
+from functools import cached_property
+from pathlib import Path
+
+from mimia.data.sources.files import chosen_split, directory_and_split, fingerprint_of_files, one_line
+from mimia.data.sources.huggingface_dataset import HuggingFaceDataset
+from mimia.runtime.errors import MimiaError
+
+_ONE, _SEVERAL = "state.json", "dataset_dict.json"
+
+
+class SavedDataset(HuggingFaceDataset):
+    """What ``save_to_disk`` wrote: ``DIRECTORY``, or ``DIRECTORY:SPLIT`` of several data sets.
+
+    Raises:
+        MimiaError: It is damaged, has no column of images, or several data sets and none is chosen.
+    """
+
+    channels = 3
+
+    def __init__(self, value: str | Path) -> None:
+        import datasets
+
+        found = directory_and_split(value)
+        assert found is not None, "only directories are recognised"
+        directory, split = found
+        try:
+            opened = datasets.load_from_disk(str(directory))
+        except Exception as error:  # damaged files are met with many types of exception
+            raise MimiaError(
+                f"{directory} cannot be opened by datasets.load_from_disk ({one_line(error)}): save it again."
+            ) from error
+        notes: tuple[str, ...] = ()
+        if isinstance(opened, datasets.DatasetDict):
+            chosen, note = chosen_split(str(directory), opened, split)
+            opened, notes = opened[chosen], (note,)
+        super().__init__(opened, str(value), [directory])
+        self.notes = (*notes, *self.notes)
+        self._files = [Path(entry["filename"]) for entry in opened.cache_files]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return fingerprint_of_files(self._files, Path("/"))
+
+    @staticmethod
+    def recognise(value: object) -> bool:
+        found = directory_and_split(value)
+        return found is not None and any((found[0] / mark).is_file() for mark in (_ONE, _SEVERAL))
