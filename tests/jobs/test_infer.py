@@ -118,12 +118,14 @@ def test_list_is_the_longest_that_benjamini_and_hochberg_allow(inferred: Inferen
     assert listed(inferred).tolist() == [place <= max(allowed) for place in range(1, len(candidates) + 1)]
 
 
-def test_candidates_stand_in_the_order_of_their_scores(inferred: InferenceResult) -> None:
-    scores = [candidate.score for candidate in inferred.report.candidates]
-    p_values = [candidate.p_value for candidate in inferred.report.candidates]
-    assert scores == sorted(scores, reverse=True)
+def test_candidates_stand_in_the_order_of_their_p_values(inferred: InferenceResult) -> None:
+    candidates = inferred.report.candidates
+    p_values = [candidate.p_value for candidate in candidates]
     assert p_values == sorted(p_values)
-    ranks = np.array(p_values) * (HOLDOUT + 1)
+    scores_of_equal = [candidate.score for candidate in candidates if candidate.p_value == p_values[0]]
+    assert scores_of_equal == sorted(scores_of_equal, reverse=True)
+    assert inferred.report.judging == 300 - 50  # all reference images but those that the attack learns from
+    ranks = np.array(p_values) * (inferred.report.judging + 1)
     np.testing.assert_allclose(ranks, ranks.round(), atol=1e-9)
     assert ranks.min().round() >= 1
 
@@ -152,7 +154,7 @@ def test_candidates_without_a_member_are_called_a_leak_no_more_often_than_the_le
     root: Path, target: Path, digits: Pixels, members: list[str]
 ) -> None:
     seen = np.array([int(name.removesuffix(".png")) for name in members])
-    alarms = 0
+    alarms, p_values = 0, []
     for seed in range(8):  # all draws from the first on: none is left out for what came of it
         unseen = np.random.default_rng(seed).permutation(np.setdiff1d(np.arange(len(digits)), seen))
         folder = root / f"draw {seed}"
@@ -163,7 +165,30 @@ def test_candidates_without_a_member_are_called_a_leak_no_more_often_than_the_le
             candidates=str(folder / "candidates"), settings=question(root, target, str(folder / "reference"))
         ).report
         alarms += report.verdict.kind == "leaks"
+        p_values.append([candidate.p_value for candidate in report.candidates])
     assert binomtest(alarms, 8, 0.01, alternative="greater").pvalue > 0.01  # one is within chance, two are not
+    for level in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5):
+        below = np.mean(np.array(p_values) <= level, axis=1)
+        print(f"p ≤ {level}: {below.mean():.4f} of the candidates")
+        assert below.mean() < level + 3 * below.std(ddof=1) / np.sqrt(len(below)) + 0.002
+
+
+def test_single_candidate_is_judged_by_all_reference_images(
+    ask: Callable[..., InferenceResult], inferred: InferenceResult, folders: dict[str, str], tmp_path: Path
+) -> None:
+    by_name = {candidate.name: candidate for candidate in inferred.report.candidates}
+    order = sorted(by_name.values(), key=lambda candidate: candidate.p_value)
+    for candidate in (order[0], order[-1]):
+        folder = tmp_path / candidate.name
+        folder.mkdir()
+        (folder / candidate.name).write_bytes((Path(folders["mixed"]) / candidate.name).read_bytes())
+        report = ask(str(folder)).report
+        (alone,) = report.candidates
+        assert alone.q_value == alone.p_value
+        assert report.evaluation.p_value == min(alone.p_value, report.evaluation.p_value)
+        assert (report.verdict.kind == "leaks") == (2 * report.evaluation.p_value < 0.01)
+        assert report.verdict.kind in ("leaks", "inconclusive")
+    assert order[0].p_value < 0.01 < order[-1].p_value
 
 
 def test_attack_is_chosen_on_the_shadows_whatever_the_order_of_the_names(

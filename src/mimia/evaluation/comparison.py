@@ -36,7 +36,7 @@ def compare(first: Floats, second: Floats, is_member: Bools) -> Comparison:
     Args:
         first: (images,).
         second: (images,).
-        is_member: (images,); two or more of each side.
+        is_member: (images,); with a single image on a side, nothing is certain.
 
     >>> scores = np.array([4.0, 3.0, 2.0, 1.0])
     >>> compare(scores, scores, np.array([True, False, True, False])).p_value
@@ -46,6 +46,8 @@ def compare(first: Floats, second: Floats, is_member: Bools) -> Comparison:
     of_second = placements(second[is_member], second[~is_member])
     of_members, of_nonmembers = of_first[0] - of_second[0], of_first[1] - of_second[1]
     difference = float(of_members.mean())
+    if min(len(of_members), len(of_nonmembers)) < 2:  # there is no variance of one image
+        return Comparison(Estimate(difference, -1.0, 1.0), 0.5 if difference > 0 else 1.0)
     interval = difference_interval(of_first, of_second, CONFIDENCE)
     deviation = math.sqrt(auc_variance(of_members, of_nonmembers))
     if deviation == 0:

@@ -8,14 +8,14 @@ from typing import Any
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_inference
 from mimia.data.sources.base import SourceLike
-from mimia.evaluation.evaluate import best_on_shadows, evaluate_together
+from mimia.evaluation.evaluate import best_on_shadows, evaluate_candidates
 from mimia.jobs.inputs import job_inputs
 from mimia.jobs.results import InferenceResult
 from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
 from mimia.pipeline.collect import collect_signals
 from mimia.pipeline.context import prepare
 from mimia.pipeline.outcome import Outcome
-from mimia.pipeline.score import score_images
+from mimia.pipeline.score import rank_candidates, score_images
 from mimia.report.inference import inference_report, inference_table
 from mimia.runtime.errors import MimiaError
 
@@ -31,7 +31,7 @@ def infer(
 
     Args:
         target: As for `mimia.audit`.
-        candidates: Images whose membership is unknown, as a path, a name or in memory.
+        candidates: Images whose membership is unknown, one or more, as a path, a name or in memory.
         reference: Images from the same source that the target was not trained on.
         settings: All else: settings, nested values, or a TOML file.
 
@@ -52,9 +52,10 @@ def infer(
     signals = collect_signals(context, split)
     scores = score_images(context, signals)
     deciding = scores[best_on_shadows([each.shadow_auc for each in scores])]
-    (evaluation,) = evaluate_together([deciding], split.evaluated.candidates.mask, inputs.settings.evaluation)
+    ranked = rank_candidates(context, split, signals, deciding)
+    evaluation = evaluate_candidates(deciding, split.evaluated.candidates.mask, ranked, inputs.settings.evaluation)
     validity = check_validity(context, split, signals, deciding, near_duplicates)
     outcome = Outcome(context, split, signals, scores, (evaluation,), deciding, validity, near_duplicates)
     named = str(candidates) if isinstance(candidates, str | Path) else "(images in memory)"
-    report = inference_report(outcome, f"infer --candidates {shlex.quote(named)}")
+    report = inference_report(outcome, ranked, f"infer --candidates {shlex.quote(named)}")
     return InferenceResult(report, inference_table(outcome, report))

@@ -20,7 +20,7 @@ from mimia.validity.blind_baseline import blind_guesses, evaluate_guesses, sides
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
 from mimia.validity.matching import evaluate_matched
 
-_FEWEST = 5  # images of a side: the blind baseline needs some in both of its halves
+_FEWEST = 5  # images of a side, except candidates: the blind baseline needs some in both of its halves
 _SHADOWS = 2  # that are controls, in the place of the target
 _RECONSTRUCTED = 128  # images of a side that the target has to reconstruct
 
@@ -42,7 +42,7 @@ def refuse_too_few(split: Split) -> None:
     """Raise before anything is trained if a side or the population is too small to be evaluated."""
     evaluated = split.evaluated
     if len(evaluated.candidates):
-        counts = {"candidates": len(evaluated.candidates), "holdout images": len(evaluated.holdout)}
+        counts = {"holdout images": len(evaluated.holdout)}
     else:
         counts = {"members": len(evaluated.members), "non-members": len(evaluated.nonmembers)}
     if len(split.auxiliary.population):
@@ -91,7 +91,9 @@ def check_validity(
     evaluated, images, settings = split.evaluated, context.images, context.settings.evaluation
     on_sides, rows = evaluated.on_sides, evaluated.rows[evaluated.on_sides]
     members, scores = evaluated.suspected.mask[on_sides], deciding.values[on_sides]
-    guesses = blind_guesses(images.pixels[rows], images.facts[rows], members, settings.seed)
+    guesses = []
+    if members.sum() >= _FEWEST:
+        guesses = blind_guesses(images.pixels[rows], images.facts[rows], members, settings.seed)
     controls = _controls(context, signals, deciding.attack, on_sides)
     return Measurements(
         blind=evaluate_guesses(guesses, members, settings),

@@ -69,6 +69,8 @@ class CollectedSignals:
         online: The same with the models of the online attacks, if there are any.
         untrained: The same with an untrained model in the place of the target; None if there is none, or if only online
             attacks are run.
+        judging: Of an inference: signals of target and shadows on the shadow pool and the holdout, by which candidates
+            are judged; None if only online attacks are run.
     """
 
     models: Models
@@ -77,6 +79,7 @@ class CollectedSignals:
     inputs: AttackInput
     online: AttackInput | None
     untrained: UntrainedSignals | None
+    judging: AttackInput | None
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,15 @@ class _Query:
         signals = self.extract(names, shadows, self.split.shadow_pool.rows)
         pool = ShadowSignals(signals, self.split.shadow_pool.membership)
         return pool.joined(inputs.references.of_images(self.split.evaluated.holdout.mask), names)
+
+    def judging(self, target: QueriedModel, inputs: AttackInput, pool: ShadowSignals) -> AttackInput | None:
+        """Query the target about the shadow pool, and add what it gave for the holdout."""
+        names, _ = _signals_of(self.context.attacks.values(), online=False)
+        if not names or not len(self.split.evaluated.candidates):
+            return None
+        of_pool = self.extract(names, [target], self.split.shadow_pool.rows)
+        of_target = of_pool.joined(inputs.target.of_images(self.split.evaluated.holdout.mask), names)
+        return AttackInput(of_target, pool, inputs.population)
 
     def untrained(self, model: QueriedModel, inputs: AttackInput) -> UntrainedSignals | None:
         """Query an untrained model about some images of each side, and about the population."""
@@ -146,6 +158,7 @@ def collect_signals(context: AuditContext, split: Split) -> CollectedSignals:
         inputs=inputs,
         online=query.inputs(online, online=True) if models.online else None,
         untrained=query.untrained(queried[UNTRAINED], inputs) if models.untrained else None,
+        judging=query.judging(offline[0], inputs, pool),
     )
 
 

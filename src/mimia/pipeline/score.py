@@ -1,6 +1,9 @@
 """Attacks on the collected signals: arrays in, scores out."""
 
 from mimia.attacks.base import Attack, Scores
+from mimia.data.splits import Split
+from mimia.evaluation.conformal import conformal_p_values
+from mimia.evaluation.cross_conformal import CrossConformal, cross_conformal
 from mimia.pipeline.collect import CollectedSignals
 from mimia.pipeline.context import AuditContext
 
@@ -18,3 +21,21 @@ def _fit_and_score(attack: Attack, signals: CollectedSignals) -> Scores:
     learning = attack.requirements.population and inputs.population is not None
     population = inputs.population.references if learning and inputs.population is not None else None
     return attack.fit(shadows, population=population).score(inputs)
+
+
+def rank_candidates(context: AuditContext, split: Split, signals: CollectedSignals, deciding: Scores) -> CrossConformal:
+    """Return the candidates' p-values by the attack that decides, among all reference images that can judge them.
+
+    These are the shadow pool and the holdout, and the population if the attack does not learn from it. The references
+    of an online attack saw half of the candidates: only the holdout, of which they saw half too, can judge those.
+    """
+    candidates, attack = split.evaluated.candidates.mask, context.attacks[deciding.attack]
+    inputs, judging = signals.inputs, signals.judging
+    if attack.requirements.online or judging is None:
+        others = deciding.values[split.evaluated.holdout.mask]
+        return CrossConformal(conformal_p_values(deciding.values[candidates], others), len(others))
+    names = set(attack.requirements.signals)
+    population = inputs.population
+    if not attack.requirements.population and population is not None and names <= population.target.values.keys():
+        judging = judging.joined(population, names)
+    return cross_conformal(attack, inputs.of_images(candidates), judging)

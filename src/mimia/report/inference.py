@@ -5,8 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mimia.evaluation.conformal import discoveries
-from mimia.evaluation.evaluate import image_p_values
+from mimia.evaluation.cross_conformal import CrossConformal
 from mimia.pipeline.outcome import Outcome
 from mimia.report.builder import Shown, absence_criterion, near_duplicate_pictures, record_run
 from mimia.report.schema import Candidate, InferenceReport
@@ -15,15 +14,20 @@ from mimia.validity.verdict import Sides, judge
 _SHOWN = 12  # in the gallery
 
 
-def inference_report(outcome: Outcome, command: str) -> InferenceReport:
-    """Return the report of an inference, which ``mimia`` and this command repeat."""
+def inference_report(outcome: Outcome, ranked: CrossConformal, command: str) -> InferenceReport:
+    """Return the report of an inference, which ``mimia`` and this command repeat.
+
+    Args:
+        outcome: The finished run.
+        ranked: The candidates' p-values.
+        command: Subcommand of the command line.
+    """
     context, evaluated, deciding = outcome.context, outcome.split.evaluated, outcome.deciding
     rate = context.settings.evaluation.false_discovery_rate
     candidates, holdout = evaluated.candidates, evaluated.holdout
-    p_values = image_p_values(deciding, holdout.mask)[candidates.mask]
-    listed = discoveries(p_values, rate)
+    listed = ranked.q_values <= rate
     scores = deciding.values[candidates.mask]
-    order = np.argsort(-scores, kind="stable")
+    order = np.lexsort((-scores, ranked.p_values))
     shown = order[:_SHOWN]
     verdict = judge(
         outcome.evaluations,
@@ -39,6 +43,7 @@ def inference_report(outcome: Outcome, command: str) -> InferenceReport:
         verdict=verdict,
         evaluation=outcome.evaluations[0],
         false_discovery_rate=rate,
+        judging=ranked.judging,
         validity=outcome.validity,
         near_duplicates=near_duplicate_pictures(context.images, outcome.near_duplicates),
         candidates=tuple(
@@ -46,7 +51,8 @@ def inference_report(outcome: Outcome, command: str) -> InferenceReport:
                 name=str(candidates.names[row]),
                 id=str(candidates.ids[row]),
                 score=float(scores[row]),
-                p_value=float(p_values[row]),
+                p_value=float(ranked.p_values[row]),
+                q_value=float(ranked.q_values[row]),
                 listed=bool(listed[row]),
             )
             for row in order
@@ -59,12 +65,14 @@ def inference_report(outcome: Outcome, command: str) -> InferenceReport:
 
 def inference_table(outcome: Outcome, report: InferenceReport) -> dict[str, Sequence[object]]:
     """Return the columns of ``scores.csv``, the candidates in the order of the report."""
-    chosen = outcome.split.evaluated.candidates.mask
-    order = np.argsort(-outcome.deciding.values[chosen], kind="stable")
+    candidates = outcome.split.evaluated.candidates
+    places = {image: place for place, image in enumerate(candidates.ids)}
+    order = [places[candidate.id] for candidate in report.candidates]
     columns: dict[str, Sequence[object]] = {
         "name": [candidate.name for candidate in report.candidates],
         "id": [candidate.id for candidate in report.candidates],
         "listed": [candidate.listed for candidate in report.candidates],
         "p-value": [candidate.p_value for candidate in report.candidates],
+        "q-value": [candidate.q_value for candidate in report.candidates],
     }
-    return columns | {f"{each.attack} score": each.values[chosen][order].tolist() for each in outcome.scores}
+    return columns | {f"{each.attack} score": each.values[candidates.mask][order].tolist() for each in outcome.scores}

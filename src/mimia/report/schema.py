@@ -149,9 +149,10 @@ class InferenceReport(ReportPart):
         verdict: The answer for the set of candidates, with the validity checks.
         evaluation: Of the attack that decides: all candidates against the known non-members.
         false_discovery_rate: Bound on the expected proportion of false entries in the list.
+        judging: Number of reference images among which each candidate is ranked; None in older reports.
         validity: What the validity checks measured.
         near_duplicates: Near-duplicates across the sides.
-        candidates: All of them, those with the highest scores first.
+        candidates: All of them, those with the lowest p-values first.
         run: What every run records.
     """
 
@@ -160,6 +161,7 @@ class InferenceReport(ReportPart):
     verdict: Verdict
     evaluation: Evaluation
     false_discovery_rate: float
+    judging: int | None = None
     validity: Measurements
     near_duplicates: tuple[NearDuplicatePictures, ...]
     candidates: tuple[Candidate, ...]

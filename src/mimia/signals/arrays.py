@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mimia.runtime.arrays import Bools, Ids
+from mimia.runtime.arrays import Bools, Ids, Indices
 
 AccessLevel = Literal["decoder", "encoder", "embeddings"]
 """What the adversary has of the target: ``decoder``, all of it (D1); ``encoder``, all but the decoder (D2 with the
@@ -62,6 +62,11 @@ class Signals:
         values = {name: values[:, chosen] for name, values in self.values.items()}
         return Signals(values, self.models, self.images[chosen], self.query_id)
 
+    def joined(self, other: "Signals", names: Iterable[str]) -> "Signals":
+        """Return some signals of the same models on the images of both."""
+        values = {name: np.concatenate([self[name], other[name]], axis=1) for name in names}
+        return Signals(values, self.models, np.concatenate([self.images, other.images]), self.query_id)
+
 
 @dataclass(frozen=True)
 class ShadowSignals:
@@ -89,6 +94,13 @@ class ShadowSignals:
         """Return the signals of the chosen images, (images,)."""
         return ShadowSignals(self.signals.of_images(chosen), self.membership[:, chosen])
 
+    def of_models(self, chosen: Indices) -> "ShadowSignals":
+        """Return the signals of the chosen shadows, (chosen,)."""
+        values = {name: values[chosen] for name, values in self.signals.values.items()}
+        models = tuple(self.signals.models[model] for model in chosen)
+        signals = Signals(values, models, self.signals.images, self.signals.query_id)
+        return ShadowSignals(signals, self.membership[chosen])
+
     def ordered(self) -> "ShadowSignals":
         """Return models and images in the order of their ids, so that what is learned depends on no other order."""
         models, images = np.argsort(self.signals.models), np.argsort(self.signals.images)
@@ -101,10 +113,8 @@ class ShadowSignals:
         """Return some signals of the same shadows on the images of both."""
         if self.signals.models != other.signals.models:
             raise ValueError("images can be joined only for the same models")
-        values = {name: np.concatenate([self.signals[name], other.signals[name]], axis=1) for name in signals}
-        images = np.concatenate([self.signals.images, other.signals.images])
-        both = Signals(values, self.signals.models, images, self.signals.query_id)
-        return ShadowSignals(both, np.concatenate([self.membership, other.membership], axis=1))
+        membership = np.concatenate([self.membership, other.membership], axis=1)
+        return ShadowSignals(self.signals.joined(other.signals, signals), membership)
 
     def without(self, shadow: int) -> "ShadowSignals":
         """Return all shadows but one."""
@@ -142,6 +152,12 @@ class AttackInput:
     def of_images(self, chosen: Bools) -> "AttackInput":
         """Return the input for the chosen images, (images,), with the whole population."""
         return AttackInput(self.target.of_images(chosen), self.references.of_images(chosen), self.population)
+
+    def joined(self, other: "AttackInput", signals: Iterable[str]) -> "AttackInput":
+        """Return some signals on the images of both, with the population of this one."""
+        names = tuple(signals)
+        target, references = self.target.joined(other.target, names), self.references.joined(other.references, names)
+        return AttackInput(target, references, self.population)
 
 
 def leave_one_out(shadows: ShadowSignals, shadow: int, population: ShadowSignals | None = None) -> AttackInput:

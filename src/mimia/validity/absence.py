@@ -44,7 +44,7 @@ def lacking_evidence(
         sides: What is told apart.
         criterion: What is asked for.
     """
-    p_value = min(each.p_value_holm for each in evaluations)
+    p_value = min(each.p_value_holm for each in evaluations) if len(evaluations) > 1 else deciding.p_value
     auc, tpr = (1.0 if each.high is None else each.high for each in (deciding.auc, deciding.tpr_at_1_percent))
     if len(deciding.fpr) == 2:
         return (

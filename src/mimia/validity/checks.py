@@ -59,6 +59,11 @@ def stands(measurements: Measurements) -> bool:
 def blind_check(measurements: Measurements, sides: Sides, valid: bool) -> ValidityCheck:
     """Check that classifiers without a model fail, or that the attack's success is ``valid`` although they do not."""
     name = "classifiers without a model"
+    if not measurements.blind:
+        finding = (
+            f"Too few {sides.first} to see whether they are prepared as the {sides.second}: make sure that they are."
+        )
+        return ValidityCheck(name, "noted", finding)
     aucs = " and ".join(f"{each.attack.removeprefix('blind ')} {each.auc}" for each in measurements.blind)
     if not measurements.blind_separates:
         return ValidityCheck(name, "passed", f"They do not tell {sides.first} from {sides.second}: AUC by {aucs}.")

@@ -37,8 +37,10 @@ def evaluate_matched(scores: Floats, is_member: Bools, guesses: Sequence[BlindGu
     Args:
         scores: Of the attack, (N,).
         is_member: (N,).
-        guesses: Of the classifiers, for the same images.
+        guesses: Of the classifiers, for the same images; none if there are too few images for them.
     """
+    if not guesses:
+        return Matched(0, Estimate(None, note="too few images"), 1.0)
     odds = np.column_stack([guess.scores for guess in guesses])
     combine = make_pipeline(StandardScaler(), LogisticRegression(class_weight="balanced"))
     members, nonmembers = match_pairs(combine.fit(odds, is_member).decision_function(odds), is_member)

@@ -15,7 +15,8 @@ class Candidate(ReportPart):
         name: Where it came from.
         id: Content id.
         score: Of the attack that decides.
-        p_value: Conformal p-value of "it is not a member".
+        p_value: Cross-conformal p-value of "it is not a member".
+        q_value: Smallest false discovery rate at which it is listed; None in older reports.
         listed: Whether it is in the list of members.
     """
 
@@ -23,6 +24,7 @@ class Candidate(ReportPart):
     id: str
     score: float
     p_value: float
+    q_value: float | None = None
     listed: bool
 
 
