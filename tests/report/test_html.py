@@ -203,7 +203,7 @@ def test_page_of_an_audit_tells_each_figure_of_each_attack_or_why_there_is_none(
 
 def test_page_tells_each_check_of_the_gate_with_its_outcome_and_the_rule(report: Report, page: str) -> None:
     text = Parsed(page).text
-    assert len(report.verdict.checks) == 6
+    assert len(report.verdict.checks) == 7
     for check in report.verdict.checks:
         assert f'class="{check.outcome}"' in page
         assert squeezed(f"{check.name} {check.finding}") in text

@@ -14,6 +14,7 @@ from mimia.evaluation.intervals import Estimate
 from mimia.runtime.arrays import Bools, Floats
 from mimia.validity.absence import AbsenceCriterion, images_for_absence
 from mimia.validity.controls import Control, Duplicates, Measurements
+from mimia.validity.likeness import Likeness
 from mimia.validity.matching import Matched
 from mimia.validity.verdict import RULE, Sides, Verdict, deciding_attack
 from mimia.validity.verdict import judge as judge_by
@@ -55,6 +56,7 @@ CLEAN = Measurements(
     matched=Matched(150, Estimate(0.8, 0.7, 0.9), 1e-9),
     duplicates=Duplicates(0, (0, 0)),
     reconstruction=0.5,
+    likeness=(Likeness("reconstruction error", 1.1, 1.4),),
 )
 
 
@@ -68,6 +70,17 @@ def test_strong_attack_with_nothing_against_it_is_a_leak() -> None:
     assert "The deciding attack, strong, has an AUC of 0.7" in verdict.sentence
     assert set(outcomes(verdict).values()) == {"passed", "noted"}  # too few images for rates
     assert outcomes(verdict)["number of images"] == "noted"
+
+
+def test_nothing_found_by_shadows_unlike_the_target_is_inconclusive() -> None:
+    unlike = replace(CLEAN, likeness=(*CLEAN.likeness, Likeness("spread of the error over images", 0.5, 1.4)))
+    sides = Sides("members", "non-members", (1000, 5000))
+    verdict = judge([nothing(1000, 5000)], unlike, sides)
+    assert verdict.kind == "inconclusive"
+    assert "the target's spread of the error over images is 0.50 of theirs" in verdict.sentence
+    assert "lower shadows.epochs or split.shadow_size" in verdict.sentence
+    assert outcomes(verdict)["likeness of the shadow models"] == "noted"
+    assert judge([evaluation(0.8)], unlike, SIDES).kind == "leaks"  # which no shadow is needed to believe
 
 
 def test_nothing_found_in_enough_images_is_no_leak_and_says_what_would_have_been_found() -> None:

@@ -18,6 +18,7 @@ from mimia.signals.arrays import leave_one_out
 from mimia.signals.reconstruction_check import relative_error
 from mimia.validity.blind_baseline import blind_guesses, evaluate_guesses, sides_differ
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
+from mimia.validity.likeness import compare_likeness
 from mimia.validity.matching import evaluate_matched
 
 _FEWEST = 5  # images of a side, except candidates: the blind baseline needs some in both of its halves
@@ -102,6 +103,7 @@ def check_validity(
         matched=evaluate_matched(scores, members, guesses),
         duplicates=found.counts,
         reconstruction=_reconstruction(context, split, signals),
+        likeness=compare_likeness(signals.inputs.of_images(~evaluated.suspected.mask)),
     )
 
 

@@ -11,6 +11,7 @@ from mimia.evaluation.intervals import p_value_text
 from mimia.evaluation.roc import roc_auc
 from mimia.evaluation.tpr_interval import tpr_interval
 from mimia.validity.checks import Sides
+from mimia.validity.likeness import Likeness, most_unlike
 
 HINT = 0.1
 """With a corrected p-value below it, an attack found too much for “no leak found”."""
@@ -34,13 +35,18 @@ class AbsenceCriterion:
 
 
 def lacking_evidence(
-    deciding: Evaluation, evaluations: Sequence[Evaluation], sides: Sides, criterion: AbsenceCriterion
+    deciding: Evaluation,
+    evaluations: Sequence[Evaluation],
+    likeness: Sequence[Likeness],
+    sides: Sides,
+    criterion: AbsenceCriterion,
 ) -> str | None:
     """Return, for a reader, why absence is not shown and what would settle it, or None if it is shown.
 
     Args:
         deciding: The attack that decides.
         evaluations: All attacks.
+        likeness: How the target compares with the shadows.
         sides: What is told apart.
         criterion: What is asked for.
     """
@@ -61,6 +67,8 @@ def lacking_evidence(
             f"It rests on what the checkpoint does not say ({criterion.assumed[0]}), and a wrong assumption hides a "
             "leak: state it under [checkpoint], or pass the files that say it."
         )
+    if unlike := most_unlike(likeness):
+        return f"The shadow models are unlike the target, so what they show of members need not hold for it: {unlike}."
     if auc >= criterion.auc or tpr >= criterion.tpr:
         return (
             f"With these images, an AUC up to {auc:.3f} and a TPR up to {100 * tpr:.1f} % at 1 % FPR are possible, and "

@@ -7,6 +7,7 @@ from typing import Literal
 from mimia.evaluation.evaluate import Evaluation, level_shares
 from mimia.evaluation.power import detectable_auc
 from mimia.validity.controls import STRICT, Measurements
+from mimia.validity.likeness import most_unlike
 
 LEVEL = 0.01
 """An attack with a corrected p-value below it is significant."""
@@ -157,6 +158,21 @@ def reconstruction_check(measurements: Measurements) -> ValidityCheck:
         return ValidityCheck(name, "passed", f"{finding}.")
     return ValidityCheck(
         name, "failed", f"{finding}: its distances mean nothing, so train it longer or correct its pixel space."
+    )
+
+
+def likeness_check(measurements: Measurements) -> ValidityCheck:
+    """Note whether the shadow models answer about unseen images as the target does."""
+    name = "likeness of the shadow models"
+    if not measurements.likeness:
+        return ValidityCheck(name, "noted", "The target was not compared with the shadow models.")
+    if unlike := most_unlike(measurements.likeness):
+        return ValidityCheck(name, "noted", f"They are unlike the target: {unlike}.")
+    ratios = "; ".join(
+        f"{each.quantity} {each.ratio:.2f} ({1 / each.bound:.2f} to {each.bound:.2f})" for each in measurements.likeness
+    )
+    return ValidityCheck(
+        name, "passed", f"On images that none saw, the target answers as they do; ratios with their bounds: {ratios}."
     )
 
 

@@ -12,6 +12,7 @@ from mimia.evaluation.evaluate import Evaluation, mann_whitney
 from mimia.evaluation.intervals import Estimate
 from mimia.evaluation.roc import roc_auc
 from mimia.runtime.arrays import Bools, Floats
+from mimia.validity.likeness import Likeness
 from mimia.validity.matching import Matched
 
 STRICT = 0.001
@@ -75,6 +76,7 @@ class Measurements:
         duplicates: Near-duplicates that are left on the sides.
         reconstruction: The target's error divided by that of the mean colour, on the side where it is smaller; None if
             the target does not reconstruct for the attacks.
+        likeness: How the target's answers about unseen images compare with the shadows'; empty in older reports.
     """
 
     blind: tuple[Evaluation, ...]
@@ -83,6 +85,7 @@ class Measurements:
     matched: Matched
     duplicates: Duplicates
     reconstruction: float | None
+    likeness: tuple[Likeness, ...] = ()
 
 
 def compare_control(control: ControlScores, scores: Floats, is_member: Bools) -> Control:

@@ -37,7 +37,8 @@ RULE = (
     "if more than 5 % of a side repeat its own images, or if nothing is found while members score lower (p < .001) or "
     "more than 5 % of them have a near-duplicate among the non-members. It is “no leak found” if no attack has "
     "p < .1, the upper ends of the intervals of the deciding attack are below evaluation.margin_auc and "
-    "evaluation.margin_tpr (TPR at 1 % FPR), and nothing about the target was assumed; and “inconclusive” otherwise. A "
+    "evaluation.margin_tpr (TPR at 1 % FPR), nothing about the target was assumed, and the shadow models answer about "
+    "unseen images as the target does; and “inconclusive” otherwise. A "
     "leak is “severe” if the lower end of its AUC is .9 or more, or that of its TPR at 1 % FPR 30 % or more; “clear” "
     "from .6 or 5 % on; and “slight” below."
 )
@@ -87,6 +88,7 @@ def judge(
         checks.control_check(measurements, sides, valid),
         checks.sign_check(p_value_lower, sides, significant),
         checks.reconstruction_check(measurements),
+        checks.likeness_check(measurements),
         checks.size_check(evaluations, sides),
     )
     failed = [check for check in done if check.outcome == "failed"]
@@ -97,7 +99,7 @@ def judge(
         confounded = measurements.blind_separates or any(control.p_value < STRICT for control in measurements.controls)
         beside = " It stands although something else tells the sides apart too: see the checks." if confounded else ""
         return Verdict("leaks", f"{_LEAKS[sides.first]} {evidence}{beside}", done, _strength(best))
-    lacking = lacking_evidence(best, evaluations, sides, criterion)
+    lacking = lacking_evidence(best, evaluations, measurements.likeness, sides, criterion)
     if lacking is not None:
         return Verdict("inconclusive", f"{_INCONCLUSIVE[sides.first]} {evidence} {lacking}", done)
     return Verdict("no leak found", f"{_NO_LEAK[sides.first]} {evidence}", done)
