@@ -20,6 +20,7 @@ from mimia.validity.blind_baseline import blind_guesses, evaluate_guesses, sides
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
 from mimia.validity.likeness import compare_likeness
 from mimia.validity.matching import evaluate_matched
+from mimia.validity.preparation import describe_preparation
 
 _FEWEST = 5  # images of a side, except candidates: the blind baseline needs some in both of its halves
 _SHADOWS = 2  # that are controls, in the place of the target
@@ -95,14 +96,20 @@ def check_validity(
     guesses = []
     if members.sum() >= _FEWEST:
         guesses = blind_guesses(images.pixels[rows], images.facts[rows], members, settings.seed)
+    separates = sides_differ(guesses, members, STRICT)
+    preparation = None
+    if separates:
+        names = evaluated.names[on_sides]
+        preparation = describe_preparation(images.pixels[rows], images.facts[rows], names, members, guesses)
     controls = _controls(context, signals, deciding.attack, on_sides)
     return Measurements(
         blind=evaluate_guesses(guesses, members, settings),
-        blind_separates=sides_differ(guesses, members, STRICT),
+        blind_separates=separates,
         controls=tuple(compare_control(each, scores, members) for each in controls),
         matched=evaluate_matched(scores, members, guesses),
         duplicates=found.counts,
         reconstruction=_reconstruction(context, split, signals),
+        preparation=preparation,
         likeness=compare_likeness(signals.inputs.of_images(~evaluated.suspected.mask)),
     )
 

@@ -8,6 +8,7 @@ from mimia.evaluation.evaluate import Evaluation, level_shares
 from mimia.evaluation.power import detectable_auc
 from mimia.validity.controls import STRICT, Measurements
 from mimia.validity.likeness import most_unlike
+from mimia.validity.preparation import Preparation
 
 LEVEL = 0.01
 """An attack with a corrected p-value below it is significant."""
@@ -69,6 +70,8 @@ def blind_check(measurements: Measurements, sides: Sides, valid: bool) -> Validi
     if not measurements.blind_separates:
         return ValidityCheck(name, "passed", f"They do not tell {sides.first} from {sides.second}: AUC by {aucs}.")
     finding = f"Classifiers that see no model tell {sides.first} from {sides.second}: AUC by {aucs}."
+    if measurements.preparation is not None:
+        finding = f"{finding} {_what_differs(measurements.preparation, sides)}"
     pairs = measurements.matched.pairs
     beside = f"Among {pairs:,} pairs of images that look alike to them, the attack's AUC is {measurements.matched.auc}"
     if valid:
@@ -81,6 +84,20 @@ def blind_check(measurements: Measurements, sides: Sides, valid: bool) -> Validi
         f"{finding} {beside}, so that no success shows membership: draw both sides at random from one source and "
         "prepare them alike.",
     )
+
+
+def _what_differs(preparation: Preparation, sides: Sides) -> str:
+    """Return, for a reader, in what the sides differ, and which images show it most."""
+    found = "; ".join(
+        f"{each.quantity} {_short(each.medians[0])} against {_short(each.medians[1])} (medians; check {each.cause})"
+        for each in preparation.differences
+    )
+    differs = f"What differs most: {found}." if found else "No single quantity differs plainly: look at the images."
+    return f"{differs} The {sides.first} that look least like the {sides.second}: {', '.join(preparation.images)}."
+
+
+def _short(number: float) -> str:
+    return f"{number:,.3g}" if abs(number) < 1000 else f"{number:,.0f}"
 
 
 def control_check(measurements: Measurements, sides: Sides, valid: bool) -> ValidityCheck:

@@ -14,6 +14,7 @@ from mimia.evaluation.roc import roc_auc
 from mimia.runtime.arrays import Bools, Floats
 from mimia.validity.likeness import Likeness
 from mimia.validity.matching import Matched
+from mimia.validity.preparation import Preparation
 
 STRICT = 0.001
 """Probability that each check speaks against sides that differ in nothing but membership."""
@@ -76,6 +77,7 @@ class Measurements:
         duplicates: Near-duplicates that are left on the sides.
         reconstruction: The target's error divided by that of the mean colour, on the side where it is smaller; None if
             the target does not reconstruct for the attacks.
+        preparation: In what the sides differ, if a classifier tells them apart.
         likeness: How the target's answers about unseen images compare with the shadows'; empty in older reports.
     """
 
@@ -85,6 +87,7 @@ class Measurements:
     matched: Matched
     duplicates: Duplicates
     reconstruction: float | None
+    preparation: Preparation | None = None
     likeness: tuple[Likeness, ...] = ()
 
 
