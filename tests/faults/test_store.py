@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,18 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mimia.config.recipes import Recipe
+from mimia.data.imageset import ImageSet
+from mimia.pretraining import trainer
+from mimia.pretraining.context import TrainingContext
+from mimia.pretraining.pool import untrained
+from mimia.pretraining.specs import spec_for
 from mimia.runtime import artifacts
+from mimia.runtime.arrays import Floats, Ids, Pixels
+from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store, replacing
+from mimia.signals.cache import write_batches
 
 SETTINGS = {"seed": 1}
 Fault = Callable[[Path], None]
@@ -370,3 +380,143 @@ def test_error_of_the_system_in_a_source_is_not_blamed_on_the_store(store: Store
 
     with pytest.raises(PermissionError):
         store.make("thing", SETTINGS, read_elsewhere)
+
+
+IMAGES = ImageSet(
+    pixels=np.arange(40 * 4, dtype=np.uint8).reshape(40, 1, 2, 2),
+    ids=np.array([f"{number:032x}" for number in range(40)]),
+    names=np.array([f"{number}.png" for number in range(40)]),
+    facts=np.zeros((40, 1), np.float32),
+)
+
+
+def halves(pixels: Pixels, _: Ids) -> Floats:
+    values: Floats = pixels.reshape(len(pixels), -1) / 2
+    return values
+
+
+def compute_batches(work: Path, stop_at: int | None = None) -> None:
+    """Compute four batches, of which the one with the image that is named is interrupted."""
+
+    def compute(pixels: Pixels, ids: Ids) -> Floats:
+        if stop_at is not None and IMAGES.ids[stop_at] in ids:
+            raise KeyboardInterrupt
+        return halves(pixels, ids)
+
+    write_batches(compute, IMAGES, np.arange(40), 10, "halves", work)
+
+
+def test_interrupted_signal_that_is_damaged_is_computed_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "whole").mkdir()
+    compute_batches(tmp_path / "whole")
+    whole, bits = contents(tmp_path / "whole"), np.random.default_rng(0)
+    work = tmp_path / "work"
+    for name in ["values.npy", "done"] * 20:
+        work.mkdir()
+        with pytest.raises(KeyboardInterrupt):
+            compute_batches(work, stop_at=25)
+        size = min((work / name).stat().st_size, 128 + 20 * 16)  # what was computed
+        flip(work / name, int(bits.integers(8 * size)))
+        capsys.readouterr()
+        compute_batches(work)
+        assert contents(work) == whole
+        assert "run has computed of halves is damaged: it is computed anew." in said(capsys)
+        shutil.rmtree(work)
+
+
+def cut_values(work: Path) -> None:
+    (work / "values.npy").write_bytes((work / "values.npy").read_bytes()[:200])
+
+
+def lose_values(work: Path) -> None:
+    (work / "values.npy").unlink()
+
+
+def put_directory_for_values(work: Path) -> None:
+    lose_values(work)
+    (work / "values.npy").mkdir()
+
+
+def empty_done(work: Path) -> None:
+    (work / "done").write_text("")
+
+
+def write_old_done(work: Path) -> None:
+    (work / "done").write_text("20")
+
+
+@pytest.mark.parametrize("fault", [cut_values, lose_values, put_directory_for_values, empty_done, write_old_done])
+def test_interrupted_signal_that_is_not_whole_is_computed_anew(tmp_path: Path, fault: Fault) -> None:
+    (tmp_path / "whole").mkdir()
+    compute_batches(tmp_path / "whole")
+    (tmp_path / "work").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        compute_batches(tmp_path / "work", stop_at=25)
+    fault(tmp_path / "work")
+    compute_batches(tmp_path / "work")
+    assert contents(tmp_path / "work") == contents(tmp_path / "whole")
+
+
+def test_disk_that_fills_while_a_signal_is_written_does_not_kill_the_process(full_disk: Path) -> None:
+    many = IMAGES.take(np.arange(8000) % 40)
+    with pytest.raises(MimiaError, match="is full"):
+        Store(full_disk).make(
+            "signals", {}, lambda work: write_batches(halves, many, np.arange(8000), 1000, "halves", work)
+        )
+
+
+RECIPE = Recipe.model_validate({"preset": "mae-nano", "epochs": 3, "batch_size": 16})
+
+
+def train(images: ImageSet, work: Path) -> dict[str, torch.Tensor]:
+    context = TrainingContext(ComputeSettings(device="cpu", threads=1), Store(work.parent / "store"))
+    model = untrained(images, spec_for(images, RECIPE), RECIPE, 0)
+    work.mkdir(exist_ok=True)
+    trainer.Trainer(RECIPE, context).fit(model, images, 0, work)
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def flip_somewhere(state: Path) -> None:
+    flip(state, 8 * (state.stat().st_size // 2) + 3)
+
+
+def cut_in_half(state: Path) -> None:
+    state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+
+
+def empty_file(state: Path) -> None:
+    state.write_bytes(b"")
+
+
+def directory_instead(state: Path) -> None:
+    state.unlink()
+    state.mkdir()
+
+
+def lose_checksum(state: Path) -> None:
+    state.with_name(f"{state.name}.xxh3").unlink()
+
+
+@pytest.mark.parametrize("fault", [flip_somewhere, cut_in_half, empty_file, directory_instead, lose_checksum])
+def test_interrupted_training_whose_state_is_damaged_begins_anew(
+    digits: ImageSet,
+    tmp_path: Path,
+    counted_steps: Callable[..., AbstractContextManager[list[int]]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    fault: Fault,
+) -> None:
+    images = digits.take(np.arange(64))
+    undisturbed = train(images, tmp_path / "undisturbed")
+    monkeypatch.setattr(trainer, "_SAVE_EVERY", -1.0)
+    with counted_steps(interrupt_at=6), pytest.raises(KeyboardInterrupt):
+        train(images, tmp_path / "work")
+    fault(tmp_path / "work" / trainer.STATE)
+    capsys.readouterr()
+    with counted_steps() as steps:
+        resumed = train(images, tmp_path / "work")
+    assert steps == [12]
+    assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
+    assert "The state of the interrupted training (pre-training) is damaged: it begins anew." in said(capsys)

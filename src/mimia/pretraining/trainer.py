@@ -25,9 +25,9 @@ from mimia.pretraining.steps import TrainingStep
 from mimia.runtime.arrays import Indices
 from mimia.runtime.compute import accelerator, hardware, versions
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.progress import progress
+from mimia.runtime.progress import progress, say
+from mimia.runtime.sealed import discard, is_intact, sealing
 from mimia.runtime.seeds import derived_seed
-from mimia.runtime.store import replacing
 
 _ON_DEVICE = 4 * 2**30  # bytes of images that are kept on the device as a whole
 _SAVE_EVERY = 20.0  # seconds
@@ -88,9 +88,10 @@ def go_on_from(stopped: Path, work: Path) -> None:
         work: Work directory of the longer one.
     """
     begun = work / _WORK / STATE
-    if not begun.exists():
+    if not is_intact(begun):
         begun.parent.mkdir(exist_ok=True)
-        with replacing(begun) as path:
+        discard(begun)
+        with sealing(begun) as path:
             shutil.copyfile(stopped / STATE, path)
 
 
@@ -108,8 +109,10 @@ class _Loop:
         self._losses: list[float] = []
         self._epoch_loss = torch.zeros((), device=self._device)
         self._seconds, self._started = 0.0, time.monotonic()
-        if state_file.exists():
+        if is_intact(state_file):
             self._resume()
+        elif discard(state_file):
+            say(f"The state of the interrupted training ({run.context.description}) is damaged: it begins anew.")
 
     def train(self) -> Training:
         run, saved = self._run, time.monotonic()
@@ -180,7 +183,7 @@ class _Loop:
             "epoch_loss": self._epoch_loss,
             "hooks": {name: each.state() for name, each in self._hooks.items()},
         }
-        with replacing(self._state_file) as path:
+        with sealing(self._state_file) as path:
             torch.save(state, path)
 
     def _resume(self) -> None:
