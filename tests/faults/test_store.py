@@ -5,18 +5,22 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from mimia.cli import app as cli
+from mimia.cli.stopping import ending_when_told
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
 from mimia.pretraining import trainer
@@ -27,6 +31,8 @@ from mimia.runtime import artifacts
 from mimia.runtime.arrays import Floats, Ids, Pixels
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.interruption import Stopped, saving_before_stop
+from mimia.runtime.sealed import is_intact
 from mimia.runtime.store import Store, replacing
 from mimia.signals.cache import write_batches
 
@@ -520,3 +526,131 @@ def test_interrupted_training_whose_state_is_damaged_begins_anew(
     assert steps == [12]
     assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
     assert "The state of the interrupted training (pre-training) is damaged: it begins anew." in said(capsys)
+
+
+@contextmanager
+def told_to_end_at_step(number: int) -> Iterator[None]:
+    """Send this process SIGTERM in the middle of a step of a training."""
+    steps = [0]
+
+    def hook(*_: object) -> None:
+        steps[0] += 1
+        if steps[0] == number:
+            signal.raise_signal(signal.SIGTERM)
+
+    handle = register_optimizer_step_post_hook(hook)
+    try:
+        with ending_when_told():
+            yield
+    finally:
+        handle.remove()
+
+
+def test_training_that_is_told_to_end_saves_its_last_step(
+    digits: ImageSet, tmp_path: Path, counted_steps: Callable[..., AbstractContextManager[list[int]]]
+) -> None:
+    images = digits.take(np.arange(64))
+    undisturbed = train(images, tmp_path / "undisturbed")
+    with pytest.raises(Stopped), told_to_end_at_step(7):
+        train(images, tmp_path / "work")
+    with counted_steps() as steps:
+        resumed = train(images, tmp_path / "work")
+    assert steps == [5]
+    assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
+
+
+def test_signal_that_is_told_to_end_keeps_the_batch_it_was_at(tmp_path: Path) -> None:
+    computed = []
+
+    def compute(pixels: Pixels, ids: Ids) -> Floats:
+        computed.append(ids[0])
+        if len(computed) == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return halves(pixels, ids)
+
+    with pytest.raises(Stopped), ending_when_told():
+        write_batches(compute, IMAGES, np.arange(40), 10, "halves", tmp_path)
+    write_batches(compute, IMAGES, np.arange(40), 10, "halves", tmp_path)
+    assert computed == IMAGES.ids[::10].tolist()
+
+
+def work_on_when_told() -> None:
+    signal.raise_signal(signal.SIGTERM)
+    time.sleep(30)
+
+
+def test_work_without_a_state_to_save_ends_at_once_when_told() -> None:
+    with pytest.raises(Stopped), ending_when_told():
+        work_on_when_told()
+
+
+def test_command_that_is_told_to_end_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli, "app", work_on_when_told)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 143
+    assert said(capsys) == "\nStopped by SIGTERM: the same command continues where it stopped.\n"
+
+
+def test_step_that_takes_too_long_is_left_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mimia.cli.stopping._TO_SAVE", 0.1)
+    with pytest.raises(Stopped), ending_when_told(), saving_before_stop():
+        work_on_when_told()
+
+
+BUSY = """
+import sys, torch
+from mimia.cli import app as cli
+from mimia.cli.stopping import ending_when_told
+
+with ending_when_told():
+    print("busy", flush=True)
+    matrix = torch.ones(2500, 2500, dtype=torch.float64)
+    torch.matrix_exp(matrix.expand(60, -1, -1) / 1e5)  # one call of a library, in which Python handles no signal
+"""
+TRAINING = [
+    *(sys.executable, "-m", "mimia", "pretrain", "--data", "digits", "--recipe", "mae-nano", "--epochs", "2000"),
+    *("--device", "cpu", "--out", "out", "--store", "store"),
+]
+
+
+def ended_after_sigterm(process: subprocess.Popen[bytes]) -> tuple[float, str]:
+    """Return how long a process took to end, and what it said."""
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    return time.monotonic() - started, said.decode()
+
+
+@pytest.mark.slow
+def test_process_that_computes_in_a_library_ends_within_5_seconds_when_told() -> None:
+    process = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 - our own script
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(1)
+    seconds, err = ended_after_sigterm(process)
+    assert process.returncode == 143
+    assert seconds < 5.5
+    assert err.endswith("Stopped by SIGTERM: the same command continues where it stopped.\n")
+
+
+@pytest.mark.slow
+def test_command_that_trains_ends_within_5_seconds_when_told_and_saves_its_state(
+    tmp_path: Path, store_with_digits: Callable[[Path], Path]
+) -> None:
+    store_with_digits(tmp_path / "store")
+    process = subprocess.Popen(TRAINING, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 - our own program
+    give_up = time.monotonic() + 120
+    while not (found := [*(tmp_path / "store" / "work").glob("models/*/training")]):
+        assert process.poll() is None
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+    time.sleep(8)  # the first step takes a while
+    seconds, err = ended_after_sigterm(process)
+    assert process.returncode == 143
+    assert seconds < 5
+    assert err.endswith("\nStopped by SIGTERM: the same command continues where it stopped.\n")
+    assert "Traceback" not in err
+    assert is_intact(found[0] / trainer.STATE)

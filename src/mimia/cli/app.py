@@ -21,7 +21,10 @@ from mimia.cli import (
     reproduce,
     self_test,
 )
+from mimia.cli.stopping import EXIT_CODE, FAREWELL, ending_when_told
+from mimia.runtime.disk import disk_sentence
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.interruption import Stopped
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
@@ -48,6 +51,8 @@ for command in (
     app.add_typer(command.app)
 
 _INTERRUPTED = 130  # typer's exit code after a KeyboardInterrupt
+_SOME_DISK = "the output, the store or temporary files (TMPDIR)"  # where the system does not say which file it refused
+_REMEDY = "name another place"
 
 
 def main() -> None:
@@ -56,13 +61,17 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")  # wherever it stands
     try:
-        app()
+        with ending_when_told():
+            app()
     except (MimiaError, OSError) as error:
         if debug:
             raise
-        message = f"The system refused ({error}): name another place." if isinstance(error, OSError) else str(error)
+        message = disk_sentence(error, _SOME_DISK, _REMEDY) if isinstance(error, OSError) else str(error)
         typer.secho(f"Error: {message}", fg="red", err=True)
         sys.exit(2)
+    except Stopped:
+        typer.echo(FAREWELL, nl=False, err=True)
+        sys.exit(EXIT_CODE)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             typer.secho("\nInterrupted: the same command continues where it stopped.", err=True)

@@ -25,6 +25,7 @@ from mimia.pretraining.steps import TrainingStep
 from mimia.runtime.arrays import Indices
 from mimia.runtime.compute import accelerator, hardware, versions
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.interruption import Stopped, saving_before_stop
 from mimia.runtime.progress import progress, say
 from mimia.runtime.sealed import discard, is_intact, sealing
 from mimia.runtime.seeds import derived_seed
@@ -117,7 +118,8 @@ class _Loop:
     def train(self) -> Training:
         run, saved = self._run, time.monotonic()
         run.model.train()
-        with progress(run.context.description, run.last_step, self._step) as advance:
+        bar = progress(run.context.description, run.last_step, self._step)
+        with bar as advance, saving_before_stop() as is_to_stop:
             while self._step < run.last_step:
                 rows = self._rows()
                 self._epoch_loss += self._take_step(self._fetch(rows), rows, self._step)
@@ -125,9 +127,12 @@ class _Loop:
                 if self._step % run.steps_per_epoch == 0 and self._ends_after_epoch():
                     break
                 advance(1)
-                if time.monotonic() - saved > _SAVE_EVERY:  # not at an interrupt, which may fall within a step
+                stops = is_to_stop()  # not at an interrupt, which may fall within a step
+                if stops or time.monotonic() - saved > _SAVE_EVERY:
                     self._save()
                     saved = time.monotonic()
+                if stops:
+                    raise Stopped
         if run.last_step < run.steps:
             self._save()
         return self._finish()

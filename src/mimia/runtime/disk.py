@@ -3,10 +3,11 @@
 import errno
 import os
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_NUMBERED = re.compile(r"\(os error (\d+)\)")  # as safetensors has it
+_NUMBERED = re.compile(r"\(os error (\d+)\)|\[Errno (\d+)\]")  # as safetensors and shutil have it
 _CUT_OFF = re.compile(r"requested and \d+ written|PytorchStreamWriter")  # as numpy and torch have it
 _PROBE = 1 << 16  # bytes that are written to learn why a library could not write
 _SENTENCES = {
@@ -53,7 +54,7 @@ def disk_sentence(error: OSError, place: str, remedy: str) -> str:
         reason = str(error.strerror or error).replace("{", "").replace("}", "")
         known = f"The system refused {{file}} ({reason}): see that it can be read and written, or {{remedy}}."
     text = known.format(place=_shortened(place), file=file, remedy=remedy)
-    return text[:1].upper() + text[1:] if text.startswith(place) else text
+    return text[:1].upper() + text[1:] if text.startswith("the ") else text
 
 
 def as_disk_error(error: BaseException, directory: Path) -> OSError | None:
@@ -69,10 +70,26 @@ def as_disk_error(error: BaseException, directory: Path) -> OSError | None:
     if isinstance(error, OSError) and error.errno is not None:
         return error
     if numbered := _NUMBERED.search(str(error)):
-        number = int(numbered[1])
+        number = int(numbered[1] or numbered[2])
     else:
         number = _why_not_writable(directory) or (errno.ENOSPC if _CUT_OFF.search(str(error)) else 0)
     return OSError(number, os.strerror(number), str(directory)) if number else None
+
+
+@contextmanager
+def clear_disk_errors(path: Path) -> Iterator[None]:
+    """Raise what a library raises when it cannot write a file or directory as the error of the system behind it.
+
+    Raises:
+        OSError: It was one of a disk, whatever the library made of it.
+    """
+    try:
+        yield
+    except Exception as error:
+        hidden = as_disk_error(error, path.parent)
+        if hidden is None or hidden is error:
+            raise
+        raise OSError(hidden.errno, hidden.strerror, str(path)) from error
 
 
 def concerns(error: OSError, directory: Path) -> bool:

@@ -20,7 +20,7 @@ from platformdirs import user_cache_path
 
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.artifacts import RECORD, damage, is_of_old_version, moved, write_record
-from mimia.runtime.disk import as_disk_error, concerns, disk_sentence
+from mimia.runtime.disk import as_disk_error, clear_disk_errors, concerns, disk_sentence
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.locks import holding
 from mimia.runtime.progress import say
@@ -190,13 +190,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     temporary = path.with_name(f"{path.name}.partial")
     try:
-        yield temporary
-        temporary.replace(path)
-    except Exception as error:
-        hidden = as_disk_error(error, path.parent)
-        if hidden is None or hidden is error:
-            raise
-        raise OSError(hidden.errno, hidden.strerror, str(path)) from error
+        with clear_disk_errors(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from mimia.data.imageset import ImageSet
 from mimia.runtime.arrays import Floats, Ids, Indices, Pixels
+from mimia.runtime.interruption import Stopped, saving_before_stop
 from mimia.runtime.progress import progress, say
 from mimia.runtime.sealed import discard
 from mimia.runtime.store import replacing
@@ -56,6 +57,7 @@ def write_batches(
     done, numbers, digest = _written_before(work, len(rows), name)
     with (
         progress(f"scoring {name}", len(rows), done) as advance,
+        saving_before_stop() as is_to_stop,
         (work / _VALUES).open("r+b" if done else "wb") as file,
     ):
         file.truncate(_size(len(rows), done, numbers))
@@ -79,6 +81,8 @@ def write_batches(
             with replacing(work / _DONE) as path:
                 path.write_text(json.dumps(state))
             advance(len(chosen))
+            if is_to_stop():
+                raise Stopped
 
 
 def read_batches(artifact: Path) -> NDArray[np.float32]:
