@@ -20,11 +20,11 @@ from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.native import Training
 from mimia.pretraining.context import TrainingContext, TrainingRun
+from mimia.pretraining.divergence import DivergenceError, check_end, diverged
 from mimia.pretraining.hooks import TrainerHooks
 from mimia.pretraining.steps import TrainingStep
 from mimia.runtime.arrays import Indices
 from mimia.runtime.compute import accelerator, hardware, versions
-from mimia.runtime.errors import MimiaError
 from mimia.runtime.interruption import Stopped, saving_before_stop
 from mimia.runtime.progress import progress, say
 from mimia.runtime.sealed import discard, is_intact, sealing
@@ -59,14 +59,20 @@ class Trainer:
             work: Directory of the training's state; the same one resumes it.
 
         Raises:
-            MimiaError: The loss is not finite any more, or a defence does not work with these images.
+            MimiaError: The training diverged, or a defence does not work with these images.
         """
         run = TrainingRun(model, images, self.recipe, seed, self._context)
         model.to(accelerator(self._context.compute).device)
         hooks: dict[str, TrainerHooks] = {name: each.hooks() for name, each in self.recipe.defences.items()}
         for each in hooks.values():
             each.start(run)
-        return _Loop(run, hooks, work / STATE).train()
+        try:
+            training = _Loop(run, hooks, work / STATE).train()
+            check_end(run, hooks.values())
+        except DivergenceError:
+            discard(work / STATE)
+            raise
+        return training
 
     def fit_and_save(self, model: MaskedImageModel, images: ImageSet, seed: int, work: Path) -> None:
         """Train as `fit` does, and leave nothing but the checkpoint in the work directory of an artifact.
@@ -152,9 +158,7 @@ class _Loop:
         self._epoch_loss.zero_()
         epoch = len(self._losses)
         if not np.isfinite(self._losses[-1]):
-            raise MimiaError(
-                f"The training's loss became {self._losses[-1]} in epoch {epoch}: lower recipe.base_learning_rate."
-            )
+            raise diverged(self._run, self._hooks.values(), f"its loss became {self._losses[-1]} in epoch {epoch}")
         ends = [each.on_epoch(epoch) for each in self._hooks.values()]
         return any(ends)
 
