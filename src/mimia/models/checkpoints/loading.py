@@ -21,7 +21,8 @@ from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout, FileLayout
 from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.safe import read_contents
 from mimia.models.checkpoints.strict import fill
-from mimia.models.checkpoints.transformers_directory import Directory, read_json, silence
+from mimia.models.checkpoints.transformers_directory import Directory, silence
+from mimia.models.checkpoints.transformers_files import read_json
 from mimia.models.registry import build
 from mimia.runtime.disk import clear_disk_errors
 from mimia.runtime.errors import MimiaError
