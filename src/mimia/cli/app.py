@@ -20,6 +20,7 @@ from mimia.cli import (
     report,
     reproduce,
     self_test,
+    store,
 )
 from mimia.cli.stopping import EXIT_CODE, FAREWELL, ending_when_told
 from mimia.runtime.disk import disk_sentence
@@ -47,6 +48,7 @@ for command in (
     init,
     self_test,
     doctor,
+    store,
 ):
     app.add_typer(command.app)
 

@@ -33,6 +33,7 @@ def checksum(path: Path) -> str:
 def write_record(directory: Path, kind: str, settings: Mapping[str, Any]) -> None:
     """Complete an artifact: write what it was made from, and size and checksum of each of its files."""
     record = {
+        "name": _name(directory),
         "kind": kind,
         "settings": settings,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -89,6 +90,8 @@ def damage(directory: Path) -> str | None:
     record = read_record(directory / RECORD)
     if record is None:
         return f"has a damaged {RECORD}"
+    if record["name"] != _name(directory):
+        return f"has the content of {record['name']}"
     state = _state(directory)
     wrong = next(_wrong_files(directory, record["files"]), None)
     if wrong is None:
@@ -131,6 +134,11 @@ def _wrong_files(directory: Path, files: Mapping[str, Any]) -> Iterator[str]:
             else:
                 if not right:
                     yield f"has other content in {name} than was written"
+
+
+def _name(directory: Path) -> str:
+    """Return kind and fingerprint of an artifact, which also its work directory is called by."""
+    return f"{directory.parent.name}/{directory.name.partition('.')[0]}"
 
 
 def _names(directory: Path) -> list[str]:
