@@ -17,6 +17,11 @@ import xxhash
 RECORD = "artifact.json"
 """Written last: its presence says that an artifact is complete."""
 _BLOCK = 1 << 20  # bytes that are read at once
+_UNREADABLE = (
+    *(ValueError, LookupError, TypeError, AttributeError, RecursionError),
+    *(FileNotFoundError, IsADirectoryError, NotADirectoryError),
+)
+"""What a damaged record raises when it is read."""
 _verified: dict[str, frozenset[tuple[object, ...]]] = {}
 """State of the files of each artifact that was found whole in this process, by its path."""
 
@@ -51,15 +56,7 @@ def read_record(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_bytes())
         right = record.pop("checksum") == _own_checksum(record)
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        FileNotFoundError,
-        IsADirectoryError,
-        NotADirectoryError,
-    ):
+    except _UNREADABLE:
         return None
     return record if right else None
 
@@ -68,7 +65,7 @@ def is_of_old_version(path: Path) -> bool:
     """Return whether a record was written before records had checksums; such artifacts are not used any more."""
     try:
         return set(json.loads(path.read_bytes())) == {"kind", "settings"}
-    except (ValueError, TypeError, OSError):
+    except (*_UNREADABLE, OSError):
         return False
 
 

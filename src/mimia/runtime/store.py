@@ -111,7 +111,10 @@ class Store:
         place = self.root / QUARANTINE
         place.mkdir(parents=True, exist_ok=True)
         free = next(path for number in range(1, 1000) if not (path := place / f"{flat}-{number}").exists())
-        (self.root / name).replace(free)
+        try:
+            (self.root / name).replace(free)
+        except FileNotFoundError:  # another process has put it aside
+            return
         say(f"{name} in the store {self.location} {why}: it is moved to {QUARANTINE}/{free.name}{consequence}.")
 
     def _is_here(self, name: str, consequence: str) -> bool:
@@ -198,7 +201,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def _is_whole(directory: Path) -> bool:
-    return os.path.lexists(directory) and damage(directory) is None
+    try:
+        return os.path.lexists(directory) and damage(directory) is None
+    except FileNotFoundError:  # another process has just moved it
+        return False
 
 
 def _name(kind: str, settings: Mapping[str, Any]) -> str:
