@@ -7,7 +7,7 @@ does not keep anybody from changing them on purpose.
 import errno
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,7 +22,7 @@ _UNREADABLE = (
     *(FileNotFoundError, IsADirectoryError, NotADirectoryError),
 )
 """What a damaged record raises when it is read."""
-_verified: dict[str, frozenset[tuple[object, ...]]] = {}
+_verified: dict[str, dict[str, tuple[int, ...]]] = {}
 """State of the files of each artifact that was found whole in this process, by its path."""
 
 
@@ -44,7 +44,7 @@ def write_record(directory: Path, kind: str, settings: Mapping[str, Any]) -> Non
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {
             name: {"bytes": (directory / name).stat().st_size, "xxh3": checksum(directory / name)}
-            for name in _names(directory)
+            for name in sorted(_state(directory))
         },
     }
     (directory / RECORD).write_text(json.dumps(record | {"checksum": _own_checksum(record)}, indent=1))
@@ -80,7 +80,8 @@ def damage(directory: Path) -> str | None:
     key = str(directory)
     if not directory.is_dir():
         return "is no directory"
-    if _verified.get(key) == _state(directory):
+    state = _state(directory)
+    if _verified.get(key) == state:
         return None
     if not os.path.lexists(directory / RECORD):
         return f"has no {RECORD}"
@@ -89,8 +90,7 @@ def damage(directory: Path) -> str | None:
         return f"has a damaged {RECORD}"
     if record["name"] != _name(directory):
         return f"has the content of {record['name']}"
-    state = _state(directory)
-    wrong = next(_wrong_files(directory, record["files"]), None)
+    wrong = next(_wrong_files(directory, state, record["files"]), None)
     if wrong is None:
         _verified[key] = state
     return wrong
@@ -111,9 +111,8 @@ def safe_names(record: Mapping[str, Any]) -> list[str] | None:
     )
 
 
-def _wrong_files(directory: Path, files: Mapping[str, Any]) -> Iterator[str]:
-    found = _names(directory)
-    for name in sorted({*found} - {*files}):
+def _wrong_files(directory: Path, found: Iterable[str], files: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted({*found} - {*files, RECORD}):
         yield f"has a file that is not its own, {name}"
     for name, expected in files.items():
         path = directory / name
@@ -138,23 +137,19 @@ def _name(directory: Path) -> str:
     return f"{directory.parent.name}/{directory.name.partition('.')[0]}"
 
 
-def _names(directory: Path) -> list[str]:
-    """List the files except the record; hidden ones are those of file managers and network disks, and never read."""
-    paths = (path for path in directory.rglob("*") if not path.name.startswith(".") and not path.is_dir())
-    return sorted(path.relative_to(directory).as_posix() for path in paths if path != directory / RECORD)
+def _state(directory: Path) -> dict[str, tuple[int, ...]]:
+    """Return what the system says of each file; a change of its content changes it.
 
-
-def _state(directory: Path) -> frozenset[tuple[object, ...]]:
-    """Return what the system says of the files; a change of their content changes it."""
-    found: list[tuple[object, ...]] = []
-    if os.path.lexists(directory / RECORD):
-        stat = (directory / RECORD).lstat()
-        found.append((RECORD, stat.st_mode, stat.st_ino, stat.st_size))  # its time is that of the last use
-    for name in _names(directory):
-        path = directory / name
-        stat = path.stat() if path.exists() else path.lstat()
-        found.append((name, stat.st_mode, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return frozenset(found)
+    Hidden files are those of file managers and network disks, and never read.
+    """
+    found = {}
+    for folder, subfolders, files in os.walk(directory):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        for path in (os.path.join(folder, name) for name in files if not name.startswith(".")):  # noqa: PTH118 - faster
+            stat = os.stat(path) if os.path.exists(path) else os.lstat(path)  # noqa: PTH110, PTH116 - faster
+            times = () if path == str(directory / RECORD) else (stat.st_mtime_ns, stat.st_ctime_ns)  # that of last use
+            found[os.path.relpath(path, directory)] = (stat.st_mode, stat.st_ino, stat.st_size, *times)
+    return found
 
 
 def _own_checksum(record: Mapping[str, Any]) -> str:
