@@ -16,7 +16,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from mimia.cli import app as cli
+from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
+from mimia.models.checkpoints import native
+from mimia.pretraining.pool import untrained
+from mimia.pretraining.specs import spec_for
 from mimia.runtime import artifacts
 from mimia.runtime.arrays import Floats, Ids, Pixels
 from mimia.runtime.errors import MimiaError
@@ -395,3 +400,52 @@ def test_disk_that_fills_while_a_signal_is_written_does_not_kill_the_process(ful
         Store(full_disk).make(
             "signals", {}, lambda work: write_batches(halves, many, np.arange(8000), 1000, "halves", work)
         )
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.ENOSPC, r"The disk of out/x is full: free some space and run the same command again, or name another"),
+        (errno.EDQUOT, r"The disk of out/x is full, by its quota: free some space"),
+        (errno.EROFS, r"out/x is on a read-only disk: name another place\."),
+        (errno.EACCES, r"The permissions of out/x do not let this user in: change them, or name another place\."),
+        (errno.ENOENT, r"out/x is not there: see that it is spelled as it is on the disk, or name another place\."),
+        (errno.EISDIR, r"out/x is a directory, and a file is needed there: move it away, or name another place\."),
+        (errno.EIO, r"The disk of out/x reports an error on out/x: it may be failing"),
+        (errno.EMFILE, r"Too many files are open: raise the limit with `ulimit -n 4096`"),
+        (errno.EXDEV, r"The system refused out/x \(Invalid cross-device link\): see that it can be read and written"),
+    ],
+)
+def test_each_fault_of_a_disk_has_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], number: int, sentence: str
+) -> None:
+    def command() -> None:
+        raise OSError(number, os.strerror(number), "out/x")
+
+    monkeypatch.setattr(cli, "app", command)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    (line,) = said(capsys).splitlines()
+    assert re.match(rf"Error: {sentence}", line)
+    assert (ended.value.code, len(line) <= 300) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["export checkpoint disk/out", "init disk/mimia.toml"])
+def test_full_disk_of_an_output_is_told_and_leaves_nothing_half_written(
+    full_disk: Path,
+    tmp_path: Path,
+    digits: ImageSet,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    recipe = Recipe.model_validate({"preset": "mae-nano"})
+    native.save(tmp_path / "checkpoint", untrained(digits, spec_for(digits, recipe), recipe, 0))
+    (full_disk / "other").write_bytes(bytes(60_000))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["mimia", *command.split()])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert re.search(r"Error: The disk of disk/\S+ is full: free some space", said(capsys))
+    assert [path.name for path in full_disk.iterdir()] == ["other"]

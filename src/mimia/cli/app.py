@@ -54,7 +54,6 @@ for command in (
 
 _INTERRUPTED = 130  # typer's exit code after a KeyboardInterrupt
 _SOME_DISK = "the output, the store or temporary files (TMPDIR)"  # where the system does not say which file it refused
-_REMEDY = "name another place"
 
 
 def main() -> None:
@@ -68,8 +67,7 @@ def main() -> None:
     except (MimiaError, OSError) as error:
         if debug:
             raise
-        message = disk_sentence(error, _SOME_DISK, _REMEDY) if isinstance(error, OSError) else str(error)
-        typer.secho(f"Error: {message}", fg="red", err=True)
+        typer.secho(f"Error: {_sentence(error)}", fg="red", err=True)
         sys.exit(2)
     except Stopped:
         typer.echo(FAREWELL, nl=False, err=True)
@@ -78,3 +76,10 @@ def main() -> None:
         if ended.code == _INTERRUPTED:
             typer.secho("\nInterrupted: the same command continues where it stopped.", err=True)
         raise
+
+
+def _sentence(error: MimiaError | OSError) -> str:
+    if isinstance(error, MimiaError):
+        return str(error)
+    place = _SOME_DISK if error.filename is None else str(error.filename)
+    return disk_sentence(error, place, "name another place")

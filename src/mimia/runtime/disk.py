@@ -49,7 +49,8 @@ def disk_sentence(error: OSError, place: str, remedy: str) -> str:
     'The report is on a read-only disk: name another place.'
     """
     known = _SENTENCES.get(error.errno or 0)
-    file = _shortened(str(error.filename)) if error.filename is not None else place
+    name = error.filename2 or error.filename  # where something is moved to, rather than from where
+    file = place if name is None else _shortened(str(name))
     if known is None:
         reason = str(error.strerror or error).replace("{", "").replace("}", "")
         known = f"The system refused {{file}} ({reason}): see that it can be read and written, or {{remedy}}."
@@ -87,8 +88,10 @@ def clear_disk_errors(path: Path) -> Iterator[None]:
         yield
     except Exception as error:
         hidden = as_disk_error(error, path.parent)
-        if hidden is None or hidden is error:
+        if hidden is None:
             raise
+        if hidden is error and (hidden.filename is not None or hidden.errno not in _OF_THE_DISK):
+            raise  # as clear as it gets
         raise OSError(hidden.errno, hidden.strerror, str(path)) from error
 
 
