@@ -89,6 +89,17 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     libc.umount2(bytes(disk), 2)  # MNT_DETACH: a failed test may hold a file open
 
 
+@pytest.fixture
+def remount() -> Callable[[Path], None]:
+    """Make a disk of `full_disk` read-only."""
+
+    def make(disk: Path) -> None:
+        read_only, again = 1, 32
+        assert ctypes.CDLL(None).mount(b"tmpfs", bytes(disk), b"tmpfs", again | read_only, None) == 0
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., AbstractContextManager[str]]:
     """Serve a function from images to bytes on a port of this machine; the block gets its address."""

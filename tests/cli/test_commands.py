@@ -176,7 +176,7 @@ def test_init_writes_a_settings_file(mimia: Run) -> None:
         ("audit --attacks lira --shadows 2", r"needs 3 shadow models and has 2: raise shadows\.count, or leave it out"),
         ("audit --data others --out file", r"file cannot be written .*: name another"),
         ("audit --data others --out file/run", r"file/run cannot be written .*: name another"),
-        ("audit --data others --store file", "store file cannot be written: choose another place with --store"),
+        ("audit --data others --store file", "file/work/images is a file, .* choose another place with --store"),
         ("infer --candidates members", r"needs a target \(--target or --embeddings\) and images .* \(--reference\)"),
         ("pretrain --data members --out checkpoint", "checkpoint is not empty: choose another directory"),
         ("pretrain --data members --out file", "file cannot be written .*: name another"),
@@ -191,7 +191,10 @@ def test_init_writes_a_settings_file(mimia: Run) -> None:
         ("reproduce attacks --results file", "file cannot be written .*: name another"),
         ("report empty", r"There is no report\.json in empty: pass the directory of a run"),
         ("init file/mimia.toml", "file cannot be written .*: name another"),
-        ("init others --force", r"Is a directory: 'others'\): name another place"),
+        (
+            "init others --force",
+            "others is a directory, and a file is needed there: move it away, or name another place",
+        ),
     ],
 )
 def test_bad_input_ends_with_one_sentence(mimia: Run, checkpoint: str, line: str, message: str) -> None:

@@ -227,5 +227,7 @@ def test_images_that_do_not_fit_on_the_device_train_the_same_model(run: Run, mon
 
 
 def test_training_that_diverges_says_so(run: Run) -> None:
-    with pytest.raises(MimiaError, match=r"loss became .* in epoch \d+: lower recipe\.base_learning_rate"):
+    with pytest.raises(
+        MimiaError, match=r"diverged, its loss became .* in epoch \d+: lower recipe\.base_learning_rate\."
+    ):
         run("work", base_learning_rate=1e30)

@@ -20,8 +20,12 @@ from mimia.cli import (
     report,
     reproduce,
     self_test,
+    store,
 )
+from mimia.cli.stopping import EXIT_CODE, FAREWELL, ending_when_told
+from mimia.runtime.disk import disk_sentence
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.interruption import Stopped
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
@@ -44,10 +48,12 @@ for command in (
     init,
     self_test,
     doctor,
+    store,
 ):
     app.add_typer(command.app)
 
 _INTERRUPTED = 130  # typer's exit code after a KeyboardInterrupt
+_SOME_DISK = "the output, the store or temporary files (TMPDIR)"  # where the system does not say which file it refused
 
 
 def main() -> None:
@@ -56,14 +62,24 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")  # wherever it stands
     try:
-        app()
+        with ending_when_told():
+            app()
     except (MimiaError, OSError) as error:
         if debug:
             raise
-        message = f"The system refused ({error}): name another place." if isinstance(error, OSError) else str(error)
-        typer.secho(f"Error: {message}", fg="red", err=True)
+        typer.secho(f"Error: {_sentence(error)}", fg="red", err=True)
         sys.exit(2)
+    except Stopped:
+        typer.echo(FAREWELL, nl=False, err=True)
+        sys.exit(EXIT_CODE)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:
             typer.secho("\nInterrupted: the same command continues where it stopped.", err=True)
         raise
+
+
+def _sentence(error: MimiaError | OSError) -> str:
+    if isinstance(error, MimiaError):
+        return str(error)
+    place = _SOME_DISK if error.filename is None else str(error.filename)
+    return disk_sentence(error, place, "name another place")

@@ -19,9 +19,11 @@ def init(
     """Write a settings file with a comment on every key, for --config."""
     from mimia.config.settings import read_settings
     from mimia.config.toml import to_toml
+    from mimia.runtime.store import replacing
 
     if path.exists() and not force:
         raise MimiaError(f"{path} exists: pass another name, or --force to replace it.")
     writable(path.parent).mkdir(parents=True, exist_ok=True)
-    path.write_text(to_toml(read_settings(None, {})), encoding="utf-8")
+    with replacing(path) as partial:
+        partial.write_text(to_toml(read_settings(None, {})), encoding="utf-8")
     typer.echo(f"Wrote {path}: edit it, then run `mimia audit --config {path}`.")

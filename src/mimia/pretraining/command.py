@@ -18,6 +18,7 @@ from mimia.pretraining.pool import given_tokenizer, pretrained
 from mimia.pretraining.specs import spec_for
 from mimia.pretraining.trainer import STATE
 from mimia.runtime.arrays import Bools, Indices
+from mimia.runtime.disk import clear_disk_errors, disk_sentence
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.seeds import derived_seed
 from mimia.runtime.store import Store
@@ -87,12 +88,11 @@ def pretrain(settings: Settings, out: Path) -> Path:
     )
     checkpoint = pretrained(chosen, spec, settings.recipe, settings.recipe.seed, context)
     try:
-        _write(checkpoint, chosen, canaries, out)
+        with clear_disk_errors(out):
+            _write(checkpoint, chosen, canaries, out)
     except OSError as error:
-        raise MimiaError(
-            f"The checkpoint cannot be written to {out} ({error}): free some space or choose another directory with "
-            "--out, and run the same command again."
-        ) from error
+        sentence = disk_sentence(error, f"the checkpoint {out}", "choose another directory with --out")
+        raise MimiaError(sentence) from error
     return out
 
 

@@ -21,6 +21,7 @@ class TrainingContext:
         tokenizer: What a BEiT predicts the tokens of, such as another model's; None: made of its own images.
         validation: Images that no model learns from, for the defences that need some.
         description: For the progress bar.
+        rate_setting: What the setting of the learning rate is called, for errors.
     """
 
     compute: ComputeSettings
@@ -28,6 +29,7 @@ class TrainingContext:
     tokenizer: Tokenizer | None = None
     validation: ImageSet | None = None
     description: str = "pre-training"
+    rate_setting: str = "recipe.base_learning_rate"
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,7 @@ def fitted_decoder(
         "recipe": recipe.identity | {"seed": recipe.seed},
         "precision": context.compute.precision,
     }
+    context = replace(context, rate_setting="decoder.base_learning_rate")
     return context.store.make("decoders", key, partial(_fit, encoder, spec, images, Trainer(recipe, context)))
 
 
@@ -155,7 +156,7 @@ def borrowed_decoder(
         seed: Seed of the masks for the alignment.
 
     Raises:
-        MimiaError: A model is not a MAE.
+        MimiaError: A model is not a MAE, or latents are not finite.
     """
     encoder, donor_model = _mae(checkpoint), _mae(donor)
     key = {
@@ -183,6 +184,9 @@ def linear_map(source: MAE, to: MAE, images: ImageSet, seed: int) -> tuple[Tenso
 
     Returns:
         W, (D of ``to``, D of ``source``), and b, (D of ``to``).
+
+    Raises:
+        MimiaError: Latents are not finite.
     """
     width, other = source.architecture.width, to.architecture.width
     gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)
@@ -199,8 +203,14 @@ def linear_map(source: MAE, to: MAE, images: ImageSet, seed: int) -> tuple[Tenso
             advance(len(pixels))
     ridge = torch.eye(width + 1, dtype=torch.float64) * _RIDGE * gram.diagonal().mean()
     ridge[-1, -1] = 0
-    solution = torch.linalg.solve(gram + ridge, product).float()
-    return solution[:-1].T, solution[-1]
+    if gram.isfinite().all() and product.isfinite().all():
+        solution = torch.linalg.solve(gram + ridge, product).float()
+        if solution.isfinite().all():
+            return solution[:-1].T, solution[-1]
+    raise MimiaError(
+        "The latents of two encoders cannot be aligned, as those of one are not finite: set decoder.source (--decoder) "
+        "to fitted."
+    )
 
 
 def _fit(encoder: MAE, spec: ModelSpec, images: ImageSet, trainer: Trainer, work: Path) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -37,9 +37,11 @@ class TrainerHooks:
 
     Attributes:
         run: The training, from `start` on.
+        steadied_by: A setting of the defence to lower if the training diverges, if there is one.
     """
 
     run: TrainingRun
+    steadied_by: ClassVar[str] = ""
 
     def select_images(self, images: ImageSet) -> ImageSet:
         """Return the images to train on; called before a model of the same training is looked for in the store."""

@@ -20,14 +20,15 @@ from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.native import Training
 from mimia.pretraining.context import TrainingContext, TrainingRun
+from mimia.pretraining.divergence import DivergenceError, check_end, diverged
 from mimia.pretraining.hooks import TrainerHooks
 from mimia.pretraining.steps import TrainingStep
 from mimia.runtime.arrays import Indices
 from mimia.runtime.compute import accelerator, hardware, versions
-from mimia.runtime.errors import MimiaError
-from mimia.runtime.progress import progress
+from mimia.runtime.interruption import Stopped, saving_before_stop
+from mimia.runtime.progress import progress, say
+from mimia.runtime.sealed import discard, is_intact, sealing
 from mimia.runtime.seeds import derived_seed
-from mimia.runtime.store import replacing
 
 _ON_DEVICE = 4 * 2**30  # bytes of images that are kept on the device as a whole
 _SAVE_EVERY = 20.0  # seconds
@@ -58,14 +59,20 @@ class Trainer:
             work: Directory of the training's state; the same one resumes it.
 
         Raises:
-            MimiaError: The loss is not finite any more, or a defence does not work with these images.
+            MimiaError: The training diverged, or a defence does not work with these images.
         """
         run = TrainingRun(model, images, self.recipe, seed, self._context)
         model.to(accelerator(self._context.compute).device)
         hooks: dict[str, TrainerHooks] = {name: each.hooks() for name, each in self.recipe.defences.items()}
         for each in hooks.values():
             each.start(run)
-        return _Loop(run, hooks, work / STATE).train()
+        try:
+            training = _Loop(run, hooks, work / STATE).train()
+            check_end(run, hooks.values())
+        except DivergenceError:
+            discard(work / STATE)
+            raise
+        return training
 
     def fit_and_save(self, model: MaskedImageModel, images: ImageSet, seed: int, work: Path) -> None:
         """Train as `fit` does, and leave nothing but the checkpoint in the work directory of an artifact.
@@ -88,9 +95,10 @@ def go_on_from(stopped: Path, work: Path) -> None:
         work: Work directory of the longer one.
     """
     begun = work / _WORK / STATE
-    if not begun.exists():
+    if not is_intact(begun):
         begun.parent.mkdir(exist_ok=True)
-        with replacing(begun) as path:
+        discard(begun)
+        with sealing(begun) as path:
             shutil.copyfile(stopped / STATE, path)
 
 
@@ -108,13 +116,16 @@ class _Loop:
         self._losses: list[float] = []
         self._epoch_loss = torch.zeros((), device=self._device)
         self._seconds, self._started = 0.0, time.monotonic()
-        if state_file.exists():
+        if is_intact(state_file):
             self._resume()
+        elif discard(state_file):
+            say(f"The state of the interrupted training ({run.context.description}) is damaged: it begins anew.")
 
     def train(self) -> Training:
         run, saved = self._run, time.monotonic()
         run.model.train()
-        with progress(run.context.description, run.last_step, self._step) as advance:
+        bar = progress(run.context.description, run.last_step, self._step)
+        with bar as advance, saving_before_stop() as is_to_stop:
             while self._step < run.last_step:
                 rows = self._rows()
                 self._epoch_loss += self._take_step(self._fetch(rows), rows, self._step)
@@ -122,9 +133,12 @@ class _Loop:
                 if self._step % run.steps_per_epoch == 0 and self._ends_after_epoch():
                     break
                 advance(1)
-                if time.monotonic() - saved > _SAVE_EVERY:  # not at an interrupt, which may fall within a step
+                stops = is_to_stop()  # not at an interrupt, which may fall within a step
+                if stops or time.monotonic() - saved > _SAVE_EVERY:
                     self._save()
                     saved = time.monotonic()
+                if stops:
+                    raise Stopped
         if run.last_step < run.steps:
             self._save()
         return self._finish()
@@ -144,9 +158,7 @@ class _Loop:
         self._epoch_loss.zero_()
         epoch = len(self._losses)
         if not np.isfinite(self._losses[-1]):
-            raise MimiaError(
-                f"The training's loss became {self._losses[-1]} in epoch {epoch}: lower recipe.base_learning_rate."
-            )
+            raise diverged(self._run, self._hooks.values(), f"its loss became {self._losses[-1]} in epoch {epoch}")
         ends = [each.on_epoch(epoch) for each in self._hooks.values()]
         return any(ends)
 
@@ -180,7 +192,7 @@ class _Loop:
             "epoch_loss": self._epoch_loss,
             "hooks": {name: each.state() for name, each in self._hooks.items()},
         }
-        with replacing(self._state_file) as path:
+        with sealing(self._state_file) as path:
             torch.save(state, path)
 
     def _resume(self) -> None:

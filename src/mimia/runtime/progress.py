@@ -17,6 +17,11 @@ from rich.progress import (
 console = Console(stderr=True)
 
 
+def say(sentence: str) -> None:
+    """Print one line on standard error, above the bars."""
+    console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+
+
 @contextmanager
 def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Show a bar, and yield a function that advances it.

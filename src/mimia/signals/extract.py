@@ -58,7 +58,6 @@ def extract_signals(
             key = _artifact_key(name, queried, query) | identity | {"images": fingerprint_of_ids(images.ids[rows])}
             build = partial(_build, name, queried, images, rows, query)
             values[name].append(read_batches(store.make("signals", key, build)))
-            _check_finite(values[name][-1], name, queried)
         queried.release()
     query_id = fingerprint({name: SIGNALS[name]().cache_key(query) for name in names})
     stacked = {name: _stack(of_models) for name, of_models in values.items()}
@@ -81,6 +80,7 @@ def _build(name: str, queried: QueriedModel, images: ImageSet, rows: Indices, qu
         expected = (len(ids), signal.length(query) or values.shape[-1])
         if values.shape != expected:
             raise ValueError(f"the signal {name} gave an array of the shape {values.shape} and declares {expected}")
+        _check_finite(values, name, queried)
         return values
 
     write_batches(compute, images, rows, batch, f"{name}: {queried.name}", work)
@@ -93,7 +93,9 @@ def _stack(of_models: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _check_finite(values: Floats, name: str, queried: QueriedModel) -> None:
-    if not np.isfinite(values).all():
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(values.astype(np.float32)).all()  # as they are kept
+    if not finite:
         called = str(queried.source) if isinstance(queried.source, Path) else "a function to vectors"
         raise MimiaError(f"The {queried.name} ({called}) gives {name} that are not finite.")
 

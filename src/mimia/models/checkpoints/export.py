@@ -8,6 +8,7 @@ from mimia.models.base import ModelSpec
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout
 from mimia.models.registry import family_of
+from mimia.runtime.disk import clear_disk_errors
 from mimia.runtime.errors import MimiaError
 
 _BICUBIC = 3  # PIL.Image.Resampling.BICUBIC
@@ -35,7 +36,8 @@ def export(directory: Path, destination: Path) -> None:
         )
     exported = layout.export(model)
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=destination.parent) as temporary:  # so that it is never seen half-written
+    # It is never seen half-written.
+    with TemporaryDirectory(dir=destination.parent) as temporary, clear_disk_errors(destination):
         work = Path(temporary) / "export"
         exported.save_pretrained(work)
         (work / "preprocessor_config.json").write_text(json.dumps(_preprocessing(model.spec), indent=2))

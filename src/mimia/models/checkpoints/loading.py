@@ -21,8 +21,10 @@ from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout, FileLayout
 from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.safe import read_contents
 from mimia.models.checkpoints.strict import fill
-from mimia.models.checkpoints.transformers_directory import Directory, read_json, silence
+from mimia.models.checkpoints.transformers_directory import Directory, silence
+from mimia.models.checkpoints.transformers_files import read_json
 from mimia.models.registry import build
+from mimia.runtime.disk import clear_disk_errors
 from mimia.runtime.errors import MimiaError
 
 ModelSource: TypeAlias = str | Path | MaskedImageModel | Any
@@ -111,7 +113,7 @@ def _load_object(target: Any, settings: CheckpointSettings) -> LoadedCheckpoint:
         if isinstance(target, MaskedImageModel):
             native.save(directory, target)
         elif _is_of_transformers(target):
-            with silence():
+            with silence(), clear_disk_errors(directory):
                 target.save_pretrained(directory)
         else:
             raise MimiaError(

@@ -1,6 +1,5 @@
 """Directories that transformers wrote, by way of its own loader, which alone knows the names in its files."""
 
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,10 +11,10 @@ from torch import Tensor
 
 from mimia.models.checkpoints.hub import fetch
 from mimia.models.checkpoints.parsed import WHERE_IS_THE_DECODER
+from mimia.models.checkpoints.transformers_files import read_json, weight_files
 from mimia.runtime.errors import MimiaError
 
 _Config = TypeVar("_Config")
-_WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")  # the first wins
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 
 
@@ -90,15 +89,12 @@ class Directory:
         return {}
 
     def files(self) -> list[Path]:
-        """List the files of the weights, of which transformers prefers safetensors.
+        """List the files of the weights that transformers loads, and no others.
 
         Raises:
-            MimiaError: There is none.
+            MimiaError: There is none, or the weights are elsewhere.
         """
-        for pattern in _WEIGHTS:
-            if found := sorted(self.path.glob(pattern)):
-                return found
-        raise MimiaError(f"{self.path} has no weights: model.safetensors or pytorch_model.bin is missing.")
+        return weight_files(self.path, self.config)
 
 
 def class_name(config: Mapping[str, Any]) -> str:
@@ -119,21 +115,6 @@ def open_directory(source: str | Path) -> Directory:
     return Directory(path, read_json(path / "config.json"))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        MimiaError: It is none.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise MimiaError(f"{path} cannot be read as JSON ({error}): copy it again.") from error
-    if not isinstance(content, dict):
-        raise MimiaError(f"{path} holds no JSON object: copy it again.")
-    return content
-
-
 def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
     """Load a directory as a class of transformers, and return the weights by their names in memory.
 
@@ -145,6 +126,7 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
         MimiaError: A parameter would be made up, left out or shaped otherwise than the configuration says.
     """
     path = directory.path
+    directory.files()  # to refuse what transformers would load from elsewhere
     try:
         with silence():
             model, found = kind.from_pretrained(

@@ -153,6 +153,8 @@ def noisy_backward(
 
 
 class _Hooks(TrainerHooks):
+    steadied_by = "recipe.defences.dp_sgd.clip"  # to which the noise is in proportion
+
     def __init__(self, settings: DPSGD) -> None:
         self._settings = settings
 
