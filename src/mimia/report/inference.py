@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from mimia.evaluation.cross_conformal import CrossConformal
+from mimia.evaluation.intervals import p_value_text
 from mimia.pipeline.outcome import Outcome
 from mimia.report.builder import Shown, absence_criterion, near_duplicate_pictures, record_run
 from mimia.report.schema import Candidate, InferenceReport
@@ -36,7 +37,11 @@ def inference_report(outcome: Outcome, ranked: CrossConformal, command: str) -> 
         absence_criterion(outcome),
     )
     if verdict.kind != "invalid":
-        count = f"{int(listed.sum()):,} of {len(candidates):,} candidates are listed as members."
+        smallest = p_value_text(float(ranked.p_values.min()))
+        count = (
+            f"{int(listed.sum()):,} of {len(candidates):,} candidates are listed as members; the smallest p-value of a "
+            f"candidate is {smallest}, among {ranked.judging:,} reference images."
+        )
         verdict = replace(verdict, sentence=f"{verdict.sentence} {count}")
     groups = {"candidates": candidates.mask, "non-members": holdout.mask}
     return InferenceReport(

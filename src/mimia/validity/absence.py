@@ -58,10 +58,8 @@ def lacking_evidence(
             "answers depend on the images."
         )
     if p_value < HINT:
-        return (
-            f"This is too little for a leak and too much for none (p = {p_value_text(p_value)} by the most significant "
-            f"attack): {_more_images(sides, criterion)}"
-        )
+        which = f" (p = {p_value_text(p_value)} by the most significant attack)" if len(evaluations) > 1 else ""
+        return f"This is too little for a leak and too much for none{which}: {_more_images(sides, criterion)}"
     if criterion.assumed:
         return (
             f"It rests on what the checkpoint does not say ({criterion.assumed[0]}), and a wrong assumption hides a "
