@@ -2,9 +2,10 @@
 
 from pydantic import ValidationError
 
+from mimia.runtime.text import shortened
+
 RENAMED = {"recipe.crop_area": "recipe.crop_scale", "split.n_known": "split.n_population"}
 """Keys of earlier versions, and what they are called now."""
-_LONGEST = 80  # characters of a key or value that an error repeats
 _EMPTY = "string_too_short"  # pydantic's name of it
 
 
@@ -22,13 +23,3 @@ def explain(error: ValidationError) -> str:
     if not key:
         return f"Settings: {message}."
     return f"Setting {key}: {message} (given: {shortened(repr(first['input']))})."
-
-
-def shortened(text: str, longest: int = _LONGEST) -> str:
-    """Return a text with its middle left out if it is long.
-
-    >>> shortened("short"), len(shortened("x" * 100_000))
-    ('short', 81)
-    """
-    half = longest // 2
-    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"

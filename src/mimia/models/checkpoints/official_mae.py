@@ -78,7 +78,9 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
     kind = "without decoder"
     if has_decoder:
         kind = f"with decoder ({'full' if space == 'patch-normalised' else 'visualize'})"
-    return ParsedCheckpoint(f"{maker} {kind}", spec, MAEArchitecture(**sizes), facts.state, tuple(facts.assumed))
+    return ParsedCheckpoint(
+        f"{maker} {kind}", spec, facts.architecture(MAEArchitecture, **sizes), facts.state, tuple(facts.assumed)
+    )
 
 
 def _predicted(facts: CheckpointFacts) -> TargetSpace:
