@@ -12,21 +12,27 @@ from mimia.models.checkpoints.loading import load_checkpoint
 from mimia.runtime.strict_json import parse_json
 
 NAN, INFINITE = float("nan"), float("inf")
+
+
+def each(key: str, *values: object) -> list[tuple[str, object]]:
+    return [(key, value) for value in values]
+
+
 OWN: list[tuple[str, object]] = [
-    *(("spec.image_size", value) for value in (0, -8, 10**7, "8" * 100_000, 8.5, [8], None, {})),
-    *(("spec.patch_size", value) for value in (0, -2, 3, 10**9)),
-    *(("spec.cell", value) for value in (0, -1, 3, 10**9)),
-    *(("spec.mask_ratio", value) for value in (NAN, INFINITE, 0, 1, -0.5, 1 - 1e-9)),
-    *(("spec.mean", value) for value in ([NAN], [INFINITE], [1e300], [0.1] * 2, [0.1] * 100_000, "x", [])),
-    *(("spec.std", value) for value in ([0], [-1], [NAN], [1e-300], [1e300], [INFINITE])),
+    *each("spec.image_size", 0, -8, 10**7, "8" * 100_000, 8.5, [8], None, {}),
+    *each("spec.patch_size", 0, -2, 3, 10**9),
+    *each("spec.cell", 0, -1, 3, 10**9),
+    *each("spec.mask_ratio", NAN, INFINITE, 0, 1, -0.5, 1 - 1e-9),
+    *each("spec.mean", [NAN], [INFINITE], [1e300], [0.1] * 2, [0.1] * 100_000, "x", []),
+    *each("spec.std", [0], [-1], [NAN], [1e-300], [1e300], [INFINITE]),
     ("spec.channels", 2),
-    *(("architecture.width", value) for value in (0, -64, 63, 10**9, 2**70)),
-    *(("architecture.depth", value) for value in (-1, 4, 500, 10**7, True, INFINITE)),
-    *(("architecture.heads", value) for value in (0, -1, 5, 10**9)),
-    *(("architecture.decoder_width", value) for value in (-1, 0, 33, 10**9)),
-    *(("architecture.decoder_heads", value) for value in (0, -1, 5)),
-    *(("architecture.decoder_depth", value) for value in (-1, 0, 10**7)),
-    *(("architecture.norm_eps", value) for value in (NAN, INFINITE, 0, -1, 2)),
+    *each("architecture.width", 0, -64, 63, 10**9, 2**70),
+    *each("architecture.depth", -1, 4, 500, 10**7, True, INFINITE),
+    *each("architecture.heads", 0, -1, 5, 10**9),
+    *each("architecture.decoder_width", -1, 0, 33, 10**9),
+    *each("architecture.decoder_heads", 0, -1, 5),
+    *each("architecture.decoder_depth", -1, 0, 10**7),
+    *each("architecture.norm_eps", NAN, INFINITE, 0, -1, 2),
     ("architecture.family", "x" * 100_000),
     ("architecture.family", ["mae"]),
     ("architecture", []),
@@ -35,20 +41,20 @@ OWN: list[tuple[str, object]] = [
     ("version", 2),
 ]
 TRANSFORMERS: list[tuple[str, object]] = [
-    *(("patch_size", value) for value in (0, -2, 3, 10**9, [2, 3], [2] * 1000, {}, "2")),
-    *(("image_size", value) for value in (0, -8, 10**9, 7, {"height": 8})),
-    *(("num_channels", value) for value in (0, -1, 2, 10**9, [1])),
-    *(("num_attention_heads", value) for value in (0, -1, 5, 1.5, "4", True)),
-    *(("num_hidden_layers", value) for value in (-1, 0, 900, 10**9)),
-    *(("hidden_size", value) for value in (0, 63, 60_000, 10**12)),
-    *(("intermediate_size", value) for value in (0, 200_000)),
-    *(("decoder_hidden_size", value) for value in (0, -4, 60_000)),
-    *(("layer_norm_eps", value) for value in (NAN, INFINITE, 0, -1.0, 3.0, "x")),
-    *(("mask_ratio", value) for value in (NAN, 0.0, 1.0, -1.0, 7.5)),
-    *(("initializer_range", value) for value in (NAN, -1.0, 1e300)),
-    *(("architectures", value) for value in (7, {}, [7], "ViTMAEModel", ["x" * 100_000], [[]], {"a": 1})),
-    *(("model_type", value) for value in (7, [], "x" * 100_000)),
-    *(("hidden_act", value) for value in (7, "no such function", "x" * 100_000)),
+    *each("patch_size", 0, -2, 3, 10**9, [2, 3], [2] * 1000, {}, "2"),
+    *each("image_size", 0, -8, 10**9, 7, {"height": 8}),
+    *each("num_channels", 0, -1, 2, 10**9, [1]),
+    *each("num_attention_heads", 0, -1, 5, 1.5, "4", True),
+    *each("num_hidden_layers", -1, 0, 900, 10**9),
+    *each("hidden_size", 0, 63, 60_000, 10**12),
+    *each("intermediate_size", 0, 200_000),
+    *each("decoder_hidden_size", 0, -4, 60_000),
+    *each("layer_norm_eps", NAN, INFINITE, 0, -1.0, 3.0, "x"),
+    *each("mask_ratio", NAN, 0.0, 1.0, -1.0, 7.5),
+    *each("initializer_range", NAN, -1.0, 1e300),
+    *each("architectures", 7, {}, [7], "ViTMAEModel", ["x" * 100_000], [[]], {"a": 1}),
+    *each("model_type", 7, [], "x" * 100_000),
+    *each("hidden_act", 7, "no such function", "x" * 100_000),
     ("quantization_config", {"quant_method": "bitsandbytes"}),
 ]
 
@@ -78,9 +84,9 @@ def test_configuration_of_transformers_is_refused(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *(("rescale_factor", value) for value in ("x" * 1000, NAN, 1, [1])),
-        *(("image_mean", value) for value in ([NAN], "x", [0.5] * 3, [1e300], {})),
-        *(("image_std", value) for value in ([0], [-1], [INFINITE])),
+        *each("rescale_factor", "x" * 1000, NAN, 1, [1]),
+        *each("image_mean", [NAN], "x", [0.5] * 3, [1e300], {}),
+        *each("image_std", [0], [-1], [INFINITE]),
         ("do_normalize", "perhaps"),
         ("image_processor", 7),
     ],
@@ -97,12 +103,14 @@ def test_pre_processing_is_refused(
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        *((f"privacy.{key}", value) for key in ("epsilon", "delta", "clip") for value in (NAN, INFINITE, -1, "x")),
+        *each("privacy.epsilon", NAN, INFINITE, -1, "x"),
+        *each("privacy.delta", NAN, INFINITE, -1, "x"),
+        *each("privacy.clip", NAN, INFINITE, -1, "x"),
         ("privacy.delta", 2),
         ("privacy.steps", -1),
-        *(("losses", value) for value in ([NAN], [INFINITE], "x", [None])),
-        *(("seconds", value) for value in (NAN, -1)),
-        *(("images", value) for value in (-1, 1.5)),
+        *each("losses", [NAN], [INFINITE], "x", [None]),
+        *each("seconds", NAN, -1),
+        *each("images", -1, 1.5),
         ("recipe.epochs", 0),
         ("recipe.betas", [0.9, 1.0]),
         ("recipe.defences", {"dp_sgd": {"epsilon": 1e300}}),

@@ -3,18 +3,18 @@
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mimia.models.checkpoints.pickles import LARGEST, check_pickle, check_pickles
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
 
 GIBIBYTE = 1 << 30
 _LARGEST_FILE = 32 * GIBIBYTE
-_LARGEST_PICKLE = 32 << 20  # bytes; that of a ViT-Huge with its optimiser has half of one MiB
-_MOST_STEPS = 5_000_000  # of a pickle that stands at the start of a file
+_GROWTH = 4  # of an archive that is unpacked; torch packs nothing
 _MOST_WEIGHTS = 20_000
 _MOST_NUMBERS = 3 * 10**9  # a ViT-Huge with its decoder has 0.66
 _TYPES = {
@@ -38,45 +38,51 @@ def refuse_large_file(path: Path) -> None:
 
 
 def refuse_bomb(path: Path) -> None:
-    """Raise if a zip archive of torch would grow when it is read.
+    """Raise if a zip archive of torch would grow when it is read, or its pickle would take time without end.
 
     Raises:
-        MimiaError: Its members are larger than the file, or its pickle is larger than one of weights.
+        MimiaError: It would, or is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
-        raise MimiaError(f"{path} is damaged or cut off: copy it again.") from error
-    if sum(member.file_size for member in members) > 4 * path.stat().st_size:
+            _refuse_growth(archive, path)
+            for member in archive.infolist():
+                if member.filename.endswith(".pkl"):
+                    _refuse_endless_member(archive, member, path)
+    except MimiaError:
+        raise
+    except Exception as error:  # a damaged file can fail in any way
+        raise MimiaError(f"{path} is a zip archive, but no checkpoint, or is damaged: copy it again.") from error
+
+
+def _refuse_growth(archive: zipfile.ZipFile, path: Path) -> None:
+    if sum(member.file_size for member in archive.infolist()) > _GROWTH * path.stat().st_size:
         raise MimiaError(f"{path} is much larger unpacked than packed, as no checkpoint is: it is not opened.")
-    if any(member.file_size > _LARGEST_PICKLE for member in members if member.filename.endswith(".pkl")):
+
+
+def _refuse_endless_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+    if member.file_size > LARGEST:
         raise MimiaError(
-            f"{path} has more than {_LARGEST_PICKLE >> 20} MiB beside its weights: save the weights alone, with "
+            f"{path} has more than {LARGEST >> 20} MiB beside its weights: save the weights alone, with "
             "torch.save(model.state_dict(), path)."
         )
+    check_pickle(archive.read(member))
 
 
-class BoundedFile:
-    """A file whose pickle may have a bounded number of steps; each reads one byte first."""
+def refuse_endless(path: Path) -> None:
+    """Raise if the pickles at the start of a file, as torch wrote it before 1.6, would take time without end.
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
-        self._steps = 0
-
-    def read(self, size: int = -1) -> bytes:
-        """Read bytes.
-
-        Raises:
-            ValueError: There were too many reads.
-        """
-        self._steps += 1
-        if self._steps > _MOST_STEPS:
-            raise ValueError("the pickle has too many steps")
-        return self._file.read(size)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
+    Raises:
+        MimiaError: They would, or there is none.
+    """
+    with path.open("rb") as file:
+        content = file.read(LARGEST)
+    try:
+        check_pickles(content)
+    except Exception as error:  # a damaged file can fail in any way
+        raise MimiaError(
+            f"{path} is no checkpoint that torch or safetensors wrote, or is damaged: pass a file of weights."
+        ) from error
 
 
 def check_weights(weights: Mapping[Any, Any], path: Path) -> None:

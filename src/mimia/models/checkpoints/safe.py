@@ -12,13 +12,13 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from mimia.models.checkpoints.archive import BoundedFile, check_weights, refuse_bomb, refuse_large_file
+from mimia.models.checkpoints.archive import check_weights, refuse_bomb, refuse_endless, refuse_large_file
 from mimia.models.checkpoints.strict import in_short
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
@@ -116,18 +116,17 @@ def _load(path: Path) -> object:
     mapped = zipfile.is_zipfile(path)  # what torch wrote before 1.6 is no zip, and cannot be mapped
     if mapped:
         refuse_bomb(path)
+    elif not _starts_as_zip(path):
+        refuse_endless(path)
     try:
         with torch.serialization.safe_globals(_ALLOWED):
-            if mapped:
-                return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-            with path.open("rb") as file:
-                return torch.load(cast("IO[bytes]", BoundedFile(file)), map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file can fail in any way
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found:
             reason = (
-                f"holds {shortened(found[1])}, which is no data and could run code, and is not opened: save the weights "
-                "alone, with torch.save(model.state_dict(), path), where you trust the file"
+                f"holds {shortened(found[1])}, which is no data and could run code, and is not opened: save the "
+                "weights alone, with torch.save(model.state_dict(), path), where you trust the file"
             )
         elif mapped:
             reason = "is a zip archive, but no checkpoint: pass the .pth, .pt, .bin or .safetensors file itself"
