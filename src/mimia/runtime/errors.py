@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mimia.runtime.text import masked, shortened
+from mimia.runtime.text import masked, on_one_line, shortened
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -15,7 +15,7 @@ class MimiaError(Exception):
     """
 
     def __init__(self, message: object) -> None:
-        super().__init__(masked(str(message)))
+        super().__init__(on_one_line(masked(str(message))))
 
 
 def first_mistake(error: "ValidationError") -> str:

@@ -7,6 +7,7 @@ from typing import Any
 MASK = "***"
 """What stands for a secret."""
 _ADDRESS = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?P<rest>[^\s'\"<>`]*)")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PARAMETER = re.compile(r"(?P<key>[^&;=]*)(?P<equals>=?)(?P<value>[^&;]*)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -23,6 +24,15 @@ def shortened(text: str, longest: int = 80) -> str:
         return text
     half = (longest - 1) // 2
     return f"{text[: longest - 1 - half]}…{text[-half:]}"
+
+
+def on_one_line(text: str) -> str:
+    """Return a text without control characters, which could move the cursor of a terminal.
+
+    >>> on_one_line("a" + chr(10) + "b")
+    'a b'
+    """
+    return _CONTROL.sub(" ", text)
 
 
 def masked(text: str) -> str:
