@@ -22,6 +22,7 @@ from mimia.cli import (
     self_test,
 )
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import shortened
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
@@ -47,6 +48,7 @@ for command in (
 ):
     app.add_typer(command.app)
 
+_LONGEST = 300  # characters of a sentence, in which a path may have thousands
 _INTERRUPTED = 130  # typer's exit code after a KeyboardInterrupt
 
 
@@ -60,8 +62,9 @@ def main() -> None:
     except (MimiaError, OSError) as error:
         if debug:
             raise
-        message = f"The system refused ({error}): name another place." if isinstance(error, OSError) else str(error)
-        typer.secho(f"Error: {message}", fg="red", err=True)
+        refusal = isinstance(error, OSError)
+        message = str(MimiaError(f"The system refused ({error}): name another place.") if refusal else error)
+        typer.secho(f"Error: {shortened(message, _LONGEST)}", fg="red", err=True)
         sys.exit(2)
     except SystemExit as ended:
         if ended.code == _INTERRUPTED:

@@ -2,7 +2,7 @@
 
 from pydantic import ValidationError
 
-from mimia.runtime.text import shortened
+from mimia.runtime.text import masked_values, shortened
 
 RENAMED = {"recipe.crop_area": "recipe.crop_scale", "split.n_known": "split.n_population"}
 """Keys of earlier versions, and what they are called now."""
@@ -22,4 +22,5 @@ def explain(error: ValidationError) -> str:
     message = shortened(first["msg"].removeprefix("Value error, "), 260)
     if not key:
         return f"Settings: {message}."
-    return f"Setting {key}: {message} (given: {shortened(repr(first['input']))})."
+    given = shortened(repr(masked_values(first["input"])))
+    return f"Setting {key}: {message} (given: {given})."

@@ -17,7 +17,7 @@ import numpy as np
 from mimia.models.vectors import WIDEST, read_vectors
 from mimia.runtime.arrays import Floats, Pixels
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.text import masked, shortened
+from mimia.runtime.text import masked_address, shortened
 
 if TYPE_CHECKING:
     from requests import Response
@@ -67,7 +67,7 @@ class Endpoint:
     def __init__(self, url: str) -> None:
         import requests
 
-        self.name = shortened(masked(url), 100)
+        self.name = shortened(masked_address(url), 100)
         self._url, self._session = url, requests.Session()
         try:
             self._origin = _Origin.of(url)
@@ -158,8 +158,8 @@ class Endpoint:
             allowed = False
         if not allowed:
             raise MimiaError(
-                f"{self.name} redirects to {shortened(masked(target), 80)}, and images are sent to no other place than "
-                "the one that is named: pass that address, if it is right."
+                f"{self.name} redirects to {shortened(masked_address(target), 80)}, and images are sent to no other "
+                "place than the one that is named: pass that address, if it is right."
             )
         return target
 

@@ -6,6 +6,7 @@ from typing import Any
 
 MASK = "***"
 """What stands for a secret."""
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
 _ADDRESS = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?P<rest>[^\s'\"<>`]*)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _AUTHORITY = re.compile(r"[^/?#]*")
@@ -48,6 +49,16 @@ def masked(text: str) -> str:
     return _ADDRESS.sub(lambda found: found["scheme"] + _without_secrets(found["rest"]), text)
 
 
+def masked_address(text: str) -> str:
+    """Return an address as `masked` does, whatever characters its secrets have; any other text likewise.
+
+    >>> masked_address("https://me:pass word@host/v1"), masked_address("images/")
+    ('https://***@host/v1', 'images/')
+    """
+    found = _SCHEME.match(text)
+    return masked(text) if found is None else found[0] + _without_secrets(text[found.end() :])
+
+
 def _without_secrets(address: str) -> str:
     authority = _AUTHORITY.match(address)
     assert authority is not None, "it matches the empty text too"
@@ -70,13 +81,13 @@ def _masked_parameter(found: "re.Match[str]") -> str:
 
 
 def masked_values(value: Any) -> Any:
-    """Return JSON values in which each text is `masked`.
+    """Return JSON values with the secrets of all addresses masked.
 
     >>> masked_values({"store": "s3://key:secret@bucket", "sizes": [1, "b"]})
     {'store': 's3://***@bucket', 'sizes': [1, 'b']}
     """
     if isinstance(value, str):
-        return masked(value)
+        return masked_address(value)
     if isinstance(value, Mapping):
         return {key: masked_values(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
