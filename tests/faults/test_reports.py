@@ -223,7 +223,7 @@ def test_page_fetches_and_runs_nothing_whatever_gets_into_it(tmp_path: Path, tab
 
 def test_cells_of_the_scores_are_no_formulas(tmp_path: Path) -> None:
     names = ["=cmd|' /C calc'!A0", "+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "'=1", "plain.png", "-", ""]
-    scores = {"name": names, "=1+1 score": [-1.5] * len(names)}
+    scores: dict[str, list[Any]] = {"name": names, "=1+1 score": [-1.5] * len(names)}
     directory = write_run(tmp_path / "run", read_report(WRITTEN), scores).parent
     with (directory / "scores.csv").open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)

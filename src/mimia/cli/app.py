@@ -48,7 +48,7 @@ for command in (
 ):
     app.add_typer(command.app)
 
-_LONGEST = 300  # characters of a sentence, in which a path may have thousands
+_LONGEST = 290  # characters of a sentence, in which a path may have thousands
 _INTERRUPTED = 130  # typer's exit code after a KeyboardInterrupt
 
 

@@ -85,7 +85,7 @@ class Endpoint:
         begun: Future[None] = Future()
         ended: Future[Floats] = Future()
         # A thread, because an answer that drips outlasts any time limit of a socket; the program need not wait for it.
-        threading.Thread(target=self._ask, args=(body.getvalue(), len(pixels), begun, ended), daemon=True).start()
+        threading.Thread(target=self._post, args=(body.getvalue(), len(pixels), begun, ended), daemon=True).start()
         try:
             begun.result(PATIENCE)
             return ended.result(HURRY + len(pixels) * WIDEST * 8 / _SLOWEST)
@@ -95,7 +95,7 @@ class Endpoint:
                 "from there): make it faster, or lower signals.batch_size."
             ) from None
 
-    def _ask(self, body: bytes, rows: int, begun: "Future[None]", ended: "Future[Floats]") -> None:
+    def _post(self, body: bytes, rows: int, begun: "Future[None]", ended: "Future[Floats]") -> None:
         """Set the results of both futures, or what went wrong."""
         import requests
         import urllib3
@@ -129,7 +129,7 @@ class Endpoint:
         if response.ok and "Content-Encoding" not in response.headers:
             return response
         response.close()
-        reason = f"status {response.status_code}" if not response.ok else "it packs its answer, and was not asked to"
+        reason = f"status {response.status_code}" if not response.ok else "it packs its answer, and was not wanted to"
         raise MimiaError(f"{self.name} does not answer with vectors ({reason}): it does not answer as it should.")
 
     def _follow(self, body: bytes) -> "Response":
@@ -165,7 +165,7 @@ class Endpoint:
 
 
 def _read(response: "Response", size: int) -> bytes:
-    """Read bytes of an answer: fewer than asked for only at its end."""
+    """Read bytes of an answer: fewer than wanted for only at its end."""
     found = bytearray()
     while len(found) < size and (piece := response.raw.read(size - len(found), decode_content=False)):
         found += piece
@@ -178,10 +178,10 @@ def _wait(response: "Response", attempt: int) -> float:
     from urllib3.util import Retry
 
     try:
-        asked = Retry().parse_retry_after(response.headers.get("Retry-After", ""))
+        wanted = Retry().parse_retry_after(response.headers.get("Retry-After", ""))
     except (InvalidHeader, ValueError, OverflowError):
-        asked = 0.5 * 2**attempt
-    return min(max(asked, 0.0), _LONGEST_WAIT)
+        wanted = 0.5 * 2**attempt
+    return min(max(wanted, 0.0), _LONGEST_WAIT)
 
 
 def _in_words(error: Exception) -> str:

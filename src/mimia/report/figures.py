@@ -17,7 +17,7 @@ LEGEND_ROW = 0.18  # inches
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5fb0", "#c17817")
 GREY = "#7b8794"
 INK = "#1f2933"
-_LONGEST_LABEL = 40  # characters
+_LONGEST_LABEL = 48  # characters
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,

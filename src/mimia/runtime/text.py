@@ -8,6 +8,7 @@ MASK = "***"
 """What stands for a secret."""
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
 _ADDRESS = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?P<rest>[^\s'\"<>`]*)")
+_AROUND = ".,:;!?)]}”…"  # of the sentence that an address stands in
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PARAMETER = re.compile(r"(?P<key>[^&;=]*)(?P<equals>=?)(?P<value>[^&;]*)")
@@ -40,13 +41,18 @@ def masked(text: str) -> str:
     """Return a text with the secrets of the addresses in it replaced: user and password, values of a query, fragments.
 
     >>> masked("No answer from https://me:pass@host/v1?model=a&token=b#c.")
-    'No answer from https://***@host/v1?model=***&token=***#***'
+    'No answer from https://***@host/v1?model=***&token=***#***.'
     >>> masked("s3://key:sec/ret@bucket/mimia and s3://bucket/mimia")
     's3://***@bucket/mimia and s3://bucket/mimia'
     """
     if "://" not in text:
         return text
-    return _ADDRESS.sub(lambda found: found["scheme"] + _without_secrets(found["rest"]), text)
+    return _ADDRESS.sub(_masked_match, text)
+
+
+def _masked_match(found: "re.Match[str]") -> str:
+    address = found["rest"].rstrip(_AROUND)
+    return found["scheme"] + _without_secrets(address) + found["rest"][len(address) :]
 
 
 def masked_address(text: str) -> str:

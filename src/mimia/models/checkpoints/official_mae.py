@@ -91,9 +91,8 @@ def _predicted(facts: CheckpointFacts) -> TargetSpace:
     if known is None:
         raise MimiaError(
             f"{facts.path} is an MAE with a decoder, and neither its arguments nor its name say what that predicts: "
-            "pass --set checkpoint.target_space=patch-normalised for one that was trained with norm_pix_loss, as "
-            "mae_pretrain_*_full, or =normalised for one that predicts pixels as they are, as mae_visualize_*; the "
-            "wrong choice makes reconstructions and distances meaningless."
+            "pass --set checkpoint.target_space=patch-normalised for norm_pix_loss, as of mae_pretrain_*_full, or "
+            "=normalised for pixels as they are, as of mae_visualize_*."
         )
     if "ganloss" in name:
         facts.assumed.append("by the file's name, its decoder was trained with a further loss (GAN)")

@@ -18,6 +18,7 @@ from mimia.models.checkpoints.strict import in_short, outline, refuse_more_block
 from mimia.models.sizes import blocks_of, checked
 from mimia.runtime.errors import MimiaError, first_mistake
 from mimia.runtime.strict_json import read_object
+from mimia.runtime.text import shortened
 
 _Config = TypeVar("_Config")
 _WEIGHTS = ("model.safetensors", "model-*.safetensors", "pytorch_model.bin", "pytorch_model-*.bin")  # the first wins
@@ -181,14 +182,11 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
         ) from error
     for name in sorted(found["missing_keys"]):
         hint = f"it seems to hold an encoder alone ({WHERE_IS_THE_DECODER})" if "decoder" in name else "it is not whole"
-        raise MimiaError(
-            f"{path} lacks parameter {name}, which transformers would make up at random: {hint}; pass a checkpoint as "
-            "pre-training left it, with all of its parameters."
-        )
+        raise MimiaError(f"{path} lacks parameter {shortened(name)}, which would be made up at random: {hint}.")
     for name in sorted(found["unexpected_keys"]):
         raise MimiaError(
-            f"{path} has the unexpected parameter {name}, which {kind.__name__} leaves out: it seems to be another "
-            "model, supervised or fine-tuned."
+            f"{path} has the unexpected parameter {shortened(name)}, which {kind.__name__} leaves out: it seems to be "
+            "another model, supervised or fine-tuned."
         )
     for name, in_file, wanted in sorted(found["mismatched_keys"]):
         raise MimiaError(f"{path}: {name} has the shape {tuple(in_file)}, but config.json asks for {tuple(wanted)}.")
