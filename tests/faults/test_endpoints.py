@@ -188,7 +188,7 @@ def test_large_answer_takes_no_memory(refused: Callable[..., Any]) -> None:
 
 
 def test_packed_answer_is_not_unpacked(refused: Callable[..., Any]) -> None:
-    with served(lambda *_: (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b" + bytes(100))) as url, refused("packs"):
+    with served(lambda *_: (200, {"Content-Encoding": "gzip"}, b"\x1f\x8b" + bytes(100))) as url, refused("compresses"):
         open_embedder(url)(IMAGES)
 
 

@@ -15,9 +15,11 @@ from mimia.report.schema import AuditReport
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import replacing
+from mimia.runtime.strict_json import MEBIBYTE, read_json
 
 _SET_SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 _CURVE_POINTS = 200
+_LARGEST = 128 * MEBIBYTE  # of a result that is read
 
 
 class CellResult(BaseModel):
@@ -102,8 +104,8 @@ def read_result(path: Path) -> CellResult:
         MimiaError: The file is not a result of this version.
     """
     try:
-        return CellResult.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        return CellResult.model_validate(read_json(path, _LARGEST))
+    except (ValidationError, MimiaError) as error:
         raise MimiaError(
             f"{path} is not a result that this version of mimia reads: remove it, and run again."
         ) from error

@@ -129,7 +129,7 @@ class Endpoint:
         if response.ok and "Content-Encoding" not in response.headers:
             return response
         response.close()
-        reason = f"status {response.status_code}" if not response.ok else "it packs its answer, and was not wanted to"
+        reason = f"status {response.status_code}" if not response.ok else "it compresses its answer"
         raise MimiaError(f"{self.name} does not answer with vectors ({reason}): it does not answer as it should.")
 
     def _follow(self, body: bytes) -> "Response":
@@ -165,7 +165,7 @@ class Endpoint:
 
 
 def _read(response: "Response", size: int) -> bytes:
-    """Read bytes of an answer: fewer than wanted for only at its end."""
+    """Read bytes of an answer: fewer than ``size`` only at its end."""
     found = bytearray()
     while len(found) < size and (piece := response.raw.read(size - len(found), decode_content=False)):
         found += piece
@@ -173,7 +173,7 @@ def _read(response: "Response", size: int) -> bytes:
 
 
 def _wait(response: "Response", attempt: int) -> float:
-    """Return for how many seconds to wait: as the endpoint asks for, within bounds, or longer each time."""
+    """Return for how many seconds to wait: as the endpoint says, within bounds, or longer each time."""
     from urllib3.exceptions import InvalidHeader
     from urllib3.util import Retry
 
