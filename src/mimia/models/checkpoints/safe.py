@@ -113,7 +113,7 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _load(path: Path) -> object:
-    mapped = zipfile.is_zipfile(path)  # what torch wrote before 1.6 is no zip, and cannot be mapped
+    mapped = _is_zip(path)  # what torch wrote before 1.6 is no zip, and cannot be mapped
     if mapped:
         refuse_bomb(path)
     elif not _starts_as_zip(path):
@@ -135,6 +135,13 @@ def _load(path: Path) -> object:
         else:
             reason = "is no checkpoint that torch or safetensors wrote, or is damaged: pass a file of weights"
         raise MimiaError(f"{path} {reason}.") from error
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # of an archive in several parts
+        return False
 
 
 def _starts_as_zip(path: Path) -> bool:
