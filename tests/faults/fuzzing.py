@@ -76,9 +76,12 @@ def mutated(seeds: list[bytes], words: list[bytes]) -> st.SearchStrategy[bytes]:
     return st.builds(apply, st.sampled_from(seeds), st.lists(edit, min_size=1, max_size=6))
 
 
-def fuzz(reader: str, read: Reader, inputs: st.SearchStrategy[bytes]) -> None:
-    """Read generated inputs for the time that a reader has; what fails stays in the corpus as ``failed-…``."""
-    ends, count, taken = time.monotonic() + 60 * MINUTES, 0, 0
+def fuzz(reader: str, read: Reader, inputs: st.SearchStrategy[bytes], kinds: int = 1) -> None:
+    """Read generated inputs for the time that a reader has, shared by the kinds of its inputs.
+
+    What fails stays in the corpus as ``failed-…``.
+    """
+    ends, count, taken = time.monotonic() + 60 * MINUTES / kinds, 0, 0
     database = DirectoryBasedExampleDatabase(CORPUS.parent / ".hypothesis" / reader)
 
     @settings(

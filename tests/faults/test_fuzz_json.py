@@ -77,7 +77,7 @@ def test_fuzz_configurations(own: Path, exported: Path, directory: Path, of_tran
     file = native.TRAINING if kind == "training" else native.CONFIG
     source, target = (exported, of_transformers) if kind == "transformers" else (own, directory)
     seeds = [(source / file).read_bytes(), *(path.read_bytes() for path in kept("config"))]
-    fuzz("config", reader_of(target, file), mutated(seeds[:1] * 3 + seeds, WORDS))
+    fuzz("config", reader_of(target, file), mutated(seeds[:1] * 3 + seeds, WORDS), kinds=3)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from tests.faults.fuzzing import check, fuzz, kept, mutated, replayed
 
+from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints.loading import load_checkpoint
 
 WORDS = [
@@ -42,6 +43,7 @@ WORDS = [
     *(b"PK\x03\x04", b"PK\x05\x06", b'"shape":[4294967296]', b'"data_offsets":[0,1]', b'"dtype":"F64"', b"[" * 300),
     *(b"K\xff", b"J\xff\xff\xff\xff", b".", b"\x80\x02", b"Q", b"X\xff\xff\xff\x7f"),
 ]
+SETTINGS = CheckpointSettings(mean=(0.5,), std=(0.5,), heads=4, decoder_heads=4)
 NAMES = ("mae_visualize.safetensors", *(f"mae_visualize_{kind}.pth" for kind in ("zip", "legacy", "whole")))
 
 
@@ -61,7 +63,7 @@ def reader_of(path: Path) -> Callable[[bytes], object]:
     def read(content: bytes) -> object:
         path.unlink(missing_ok=True)  # what was loaded before is mapped
         path.write_bytes(content)
-        return load_checkpoint(path)
+        return load_checkpoint(path, SETTINGS)
 
     return read
 
@@ -80,4 +82,4 @@ def test_kept_weights(tmp_path: Path, path: Path) -> None:
 )
 def test_fuzz_weights(tmp_path: Path, seeds: dict[str, bytes], name: str) -> None:
     known = [path.read_bytes() for path in kept("weights")]
-    fuzz("weights", reader_of(tmp_path / name), mutated([seeds[name]] * 3 + known, WORDS))
+    fuzz("weights", reader_of(tmp_path / name), mutated([seeds[name]] * 3 + known, WORDS), kinds=len(NAMES))

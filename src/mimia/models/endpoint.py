@@ -130,7 +130,10 @@ class Endpoint:
             return response
         response.close()
         reason = f"status {response.status_code}" if not response.ok else "it compresses its answer"
-        raise MimiaError(f"{self.name} does not answer with vectors ({reason}): it does not answer as it should.")
+        raise MimiaError(
+            f"{self.name} does not answer with vectors ({reason}): check the address with its user and password, and "
+            "that the endpoint works."
+        )
 
     def _follow(self, body: bytes) -> "Response":
         """Send images, and send them on within the same host only."""

@@ -125,8 +125,8 @@ def _load(path: Path) -> object:
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found:
             reason = (
-                f"holds {shortened(found[1])}, which is no data and could run code, and is not opened: save the "
-                "weights alone, with torch.save(model.state_dict(), path), where you trust the file"
+                f"holds {shortened(found[1], 40)}, which is no data and could run code, and is not opened: save the "
+                "weights alone, with torch.save(model.state_dict(), path)"
             )
         elif mapped:
             reason = "is a zip archive, but no checkpoint: pass the .pth, .pt, .bin or .safetensors file itself"
