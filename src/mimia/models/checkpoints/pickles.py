@@ -10,7 +10,7 @@ from typing import Any
 
 LARGEST = 32 << 20
 """Bytes of a pickle at most; that of a ViT-Huge with its optimiser has half of one MiB."""
-_MOST_STEPS = 2_000_000
+_MOST_STEPS = 1_000_000
 _DEEPEST_TUPLE = 16
 _OF_A_FILE = 5  # what torch before 1.6 puts in front of the numbers
 _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3, "EMPTY_TUPLE": 0}
