@@ -76,7 +76,7 @@ def test_signal_that_is_not_finite_is_not_kept(digits: ImageSet, store: Store) -
     answers = iter([1.0, np.nan])  # what names the function, and its signal
 
     def embed(pixels: Pixels) -> Floats:
-        return np.full((len(pixels), 3), next(answers))
+        return np.arange(len(pixels) * 3.0).reshape(-1, 3) * next(answers)
 
     queried = QueriedModel("target", embed, ComputeSettings(device="cpu"))
     with pytest.raises(MimiaError, match="gives embeddings that are not finite"):

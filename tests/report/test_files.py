@@ -11,6 +11,7 @@ from mimia.report.files import read_report, write_page, write_run
 from mimia.report.html import render_report
 from mimia.report.schema import AuditReport, Candidate, InferenceReport, Report
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import from_cell
 
 SCORES: Mapping[str, Sequence[object]] = {
     "name": ['a, "b"; c.png', "two\nlines.png", " Größe 猫.png", "", "'=1+1'.png"],
@@ -37,7 +38,7 @@ def test_scores_are_read_as_they_were_written(written: Path) -> None:
         header, *rows = csv.reader(file)
     assert header == list(SCORES)
     columns = dict(zip(header, zip(*rows, strict=True), strict=True))
-    assert columns["name"] == tuple(SCORES["name"])
+    assert tuple(map(from_cell, columns["name"])) == tuple(SCORES["name"])
     assert columns["role"] == tuple(SCORES["role"])
     assert [float(value) for value in columns["threshold score"]] == SCORES["threshold score"]
     assert [float(value) if value else "" for value in columns["threshold p-value"]] == SCORES["threshold p-value"]

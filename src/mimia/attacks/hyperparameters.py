@@ -4,9 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import shortened
 
 
 def validated(attack: str, make: Callable[..., object], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,14 +26,15 @@ def validated(attack: str, make: Callable[..., object], options: Mapping[str, An
     for option, value in options.items():
         if option not in parameters:
             there = f"it has {', '.join(parameters)}" if parameters else "it has none"
-            raise MimiaError(f"The attack {attack!r} has no hyper-parameter {option!r}: {there}.")
+            raise MimiaError(f"The attack {attack!r} has no hyper-parameter {shortened(option)!r}: {there}.")
         declared = parameters[option].annotation
-        kind: TypeAdapter[Any] = TypeAdapter(Any if declared is inspect.Parameter.empty else declared)
+        wanted = Any if declared is inspect.Parameter.empty else declared
+        kind: TypeAdapter[Any] = TypeAdapter(wanted, config=ConfigDict(allow_inf_nan=False))
         try:
             checked[option] = kind.validate_python(value)
         except ValidationError as error:
             raise MimiaError(
-                f"The hyper-parameter {option!r} of the attack {attack!r} cannot be {value!r}: "
+                f"The hyper-parameter {option!r} of the attack {attack!r} cannot be {shortened(repr(value))}: "
                 f"{error.errors()[0]['msg']}. Its hyper-parameters are {', '.join(parameters)}."
             ) from error
     return checked

@@ -26,6 +26,7 @@ from mimia.cli.stopping import EXIT_CODE, FAREWELL, ending_when_told
 from mimia.runtime.disk import disk_sentence
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.interruption import Stopped
+from mimia.runtime.text import shortened
 
 app = typer.Typer(
     help="Does this image encoder give away the images it was pre-trained on?",
@@ -52,6 +53,7 @@ for command in (
 ):
     app.add_typer(command.app)
 
+_LONGEST = 290  # characters of a sentence, in which a path may have thousands
 _INTERRUPTED = 130  # typer's exit code after a KeyboardInterrupt
 _SOME_DISK = "the output, the store or temporary files (TMPDIR)"  # where the system does not say which file it refused
 
@@ -67,7 +69,7 @@ def main() -> None:
     except (MimiaError, OSError) as error:
         if debug:
             raise
-        typer.secho(f"Error: {_sentence(error)}", fg="red", err=True)
+        typer.secho(f"Error: {shortened(_sentence(error), _LONGEST)}", fg="red", err=True)
         sys.exit(2)
     except Stopped:
         typer.echo(FAREWELL, nl=False, err=True)
@@ -82,4 +84,4 @@ def _sentence(error: MimiaError | OSError) -> str:
     if isinstance(error, MimiaError):
         return str(error)
     place = _SOME_DISK if error.filename is None else str(error.filename)
-    return disk_sentence(error, place, "name another place")
+    return str(MimiaError(disk_sentence(error, place, "name another place")))  # which masks secrets

@@ -47,6 +47,7 @@ def diagnose(settings: "Settings") -> Iterator[Diagnosis]:
     """Yield the diagnoses of versions, device, store and disk."""
     from mimia.runtime.compute import accelerator, hardware, versions
     from mimia.runtime.store import Store
+    from mimia.runtime.text import masked_address
 
     yield Diagnosis("versions", ", ".join(f"{name} {text}" for name, text in versions().items()), True)
     try:
@@ -56,16 +57,16 @@ def diagnose(settings: "Settings") -> Iterator[Diagnosis]:
     else:
         found = ", ".join(f"{name} {value}" for name, value in hardware(settings.compute).items())
         yield Diagnosis("device", found, True)
-    store = Store(settings.store)
+    store, place = Store(settings.store), masked_address(settings.store)
     try:
         store.root.mkdir(parents=True, exist_ok=True)
         probe = store.root / "doctor"
         probe.write_bytes(b"mimia")
         probe.unlink()
     except OSError as error:
-        yield Diagnosis("store", f"{settings.store} cannot be written ({error.strerror}): pass --store.", False)
+        yield Diagnosis("store", f"{place} cannot be written ({error.strerror}): pass --store.", False)
         return
-    yield Diagnosis("store", settings.store, True)
+    yield Diagnosis("store", place, True)
     free = shutil.disk_usage(store.root).free
     advice = "" if free > _LEAST_DISK else ": free some space, or pass --store"
     yield Diagnosis("disk", f"{free / 2**30:.1f} GiB free{advice}", free > _LEAST_DISK)

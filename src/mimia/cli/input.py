@@ -1,11 +1,12 @@
 """What a user types, as values and directories."""
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.strict_json import parse_json
+from mimia.runtime.text import shortened
 
 if TYPE_CHECKING:
     from mimia.config.settings import Settings
@@ -31,10 +32,10 @@ def parse_assignment(text: str) -> tuple[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals:
-        raise MimiaError(f"--set takes KEY=VALUE, as in recipe.epochs=800, and got {text!r}.")
+        raise MimiaError(f"--set takes KEY=VALUE, as in recipe.epochs=800, and got {shortened(text)!r}.")
     try:
-        return key, json.loads(value)
-    except json.JSONDecodeError:
+        return key, parse_json(value)
+    except ValueError:
         return key, value
 
 
@@ -45,11 +46,12 @@ def run_directory(command: str, settings: "Settings", *arguments: str) -> Path:
         MimiaError: It cannot be written.
     """
     from mimia.runtime.arrays import fingerprint
+    from mimia.runtime.text import masked_values
 
     if settings.out is not None:
         return writable(Path(settings.out))
     inputs = {"settings": settings.model_dump(mode="json", exclude={"store", "out"}), "parts": arguments}
-    return writable(Path("mimia-runs")) / f"{command}-{fingerprint(inputs)[:10]}"
+    return writable(Path("mimia-runs")) / f"{command}-{fingerprint(masked_values(inputs))[:10]}"
 
 
 def writable(directory: Path) -> Path:

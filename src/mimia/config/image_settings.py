@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from mimia.config.recipes import Seed
+from mimia.runtime.text import MASK
 
 CanaryKind = Literal["image", "noise", "patches"]
 
@@ -14,7 +15,13 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
-Name = Annotated[str, Field(min_length=1), BeforeValidator(_as_text)]
+def _with_secrets(value: str) -> str:
+    if "://" in value and MASK in value:
+        raise ValueError(f"its secrets are masked ({MASK}): type them again, or leave them to ~/.netrc")
+    return value
+
+
+Name = Annotated[str, Field(min_length=1), BeforeValidator(_as_text), AfterValidator(_with_secrets)]
 """A path, an address or a name; an empty one comes of a variable that is not set."""
 
 

@@ -2,9 +2,11 @@
 
 from pydantic import ValidationError
 
+from mimia.runtime.text import masked_values, shortened
+
 RENAMED = {"recipe.crop_area": "recipe.crop_scale", "split.n_known": "split.n_population"}
 """Keys of earlier versions, and what they are called now."""
-_LONGEST = 80  # characters of a key or value that an error repeats
+_LONGEST = 270  # characters of a sentence, about
 _EMPTY = "string_too_short"  # pydantic's name of it
 
 
@@ -18,17 +20,9 @@ def explain(error: ValidationError) -> str:
         return f"There is no setting {key}: `mimia init` writes a file with all of them."
     if first["type"] == _EMPTY:
         return f"Setting {key} is empty: is a variable of the shell not set?"
-    message = shortened(first["msg"].removeprefix("Value error, "), 260)
+    message = shortened(first["msg"].removeprefix("Value error, "), _LONGEST - len(key))
     if not key:
         return f"Settings: {message}."
-    return f"Setting {key}: {message} (given: {shortened(repr(first['input']))})."
-
-
-def shortened(text: str, longest: int = _LONGEST) -> str:
-    """Return a text with its middle left out if it is long.
-
-    >>> shortened("short"), len(shortened("x" * 100_000))
-    ('short', 81)
-    """
-    half = longest // 2
-    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+    given = shortened(repr(masked_values(first["input"])))
+    sentence = f"Setting {key}: {message}"
+    return f"{sentence} (given: {given})." if len(sentence) + len(given) < _LONGEST else f"{sentence}."

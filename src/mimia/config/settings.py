@@ -26,10 +26,11 @@ from pydantic_settings import (
 )
 
 from mimia.config.image_settings import CanarySettings, DataSettings, Name, SplitSettings, Table
-from mimia.config.mistakes import explain, shortened
+from mimia.config.mistakes import explain
 from mimia.config.recipes import Augmentation, Recipe, Seed, SizeName
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import shortened
 
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
 JsonScalar = bool | int | float | str

@@ -11,17 +11,25 @@ from tomlkit.container import Container
 from tomlkit.items import Table
 
 from mimia.config.settings import Settings
+from mimia.runtime.text import MASK, masked_values
+
+_MASKED = f"Secrets of addresses are masked ({MASK}): put them in again, or pass the address by its option."
 
 
 def to_toml(settings: Settings) -> str:
     """Return settings as TOML that `read_settings` reads back; keys without a value are commented out.
+
+    Secrets in addresses are masked: they have to be typed again.
 
     >>> from mimia.config.settings import read_settings
     >>> print(to_toml(read_settings(None, {"target": "model.pth"})).splitlines()[1])
     target = "model.pth"
     """
     document = tomlkit.document()
-    values = settings.model_dump(mode="json", exclude_none=True)
+    plain = settings.model_dump(mode="json", exclude_none=True)
+    values = masked_values(plain)
+    if values != plain:
+        document.add(tomlkit.comment(_MASKED))
     tables = {name: field for name, field in Settings.model_fields.items() if _is_table(field)}
     _add(document, {name: field for name, field in Settings.model_fields.items() if name not in tables}, values)
     for name, field in tables.items():

@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mimia.config.mistakes import shortened
 from mimia.data.imageset import LeftOut
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.progress import console
+from mimia.runtime.text import shortened
 
 _TOLERATED = 0.01  # proportion of what looks like data that may be left out without a word of the user's
 _LISTED = 2  # examples in a sentence

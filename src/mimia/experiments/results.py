@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from mimia.evaluation.evaluate import LOW_RATES, Evaluation
 from mimia.evaluation.set_tests import SetPower, power_curve
@@ -15,9 +15,11 @@ from mimia.report.schema import AuditReport
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import replacing
+from mimia.runtime.strict_json import MEBIBYTE, parse_json
 
 _SET_SIZES = (2, 3, 5, 7, 10, 15, 20, 30, 50, 70, 100, 150, 200, 300, 500)
 _CURVE_POINTS = 200
+_LARGEST = 128 * MEBIBYTE  # of a result that is read
 
 
 class CellResult(BaseModel):
@@ -103,8 +105,8 @@ def read_result(path: Path) -> CellResult:
         MimiaError: The file is not a result of this version.
     """
     try:
-        return CellResult.model_validate_json(path.read_bytes())
-    except ValidationError as error:
+        return CellResult.model_validate(parse_json(path.read_bytes(), _LARGEST))
+    except ValueError as error:
         raise MimiaError(
             f"{path} is not a result that this version of mimia reads: remove it, and run again."
         ) from error

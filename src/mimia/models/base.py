@@ -1,15 +1,16 @@
 """What pre-training and attacks need of a masked-image model, whatever its family."""
 
 from abc import ABC, abstractmethod
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mimia.models import masking
 from mimia.models.masking import MaskKind
 from mimia.models.patches import patch_statistics, patchify, unpatchify
+from mimia.models.sizes import LARGEST_IMAGE, MOST_TOKENS
 from mimia.runtime.arrays import Bools, Ids
 
 TargetSpace = Literal["normalised", "patch-normalised", "tokens", "latents"]
@@ -34,17 +35,17 @@ class ModelSpec(BaseModel):
         std: Standard deviation of each channel, raw pixels in [0, 1].
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    image_size: int
+    image_size: PositiveInt = Field(le=LARGEST_IMAGE)
     channels: Literal[1, 3]
-    patch_size: int
+    patch_size: PositiveInt
     masking: MaskKind = "random"
-    mask_ratio: float
-    cell: int = 1
+    mask_ratio: float = Field(gt=0, lt=1)
+    cell: PositiveInt = 1
     target_space: TargetSpace
-    mean: tuple[float, ...] = _IMAGENET_MEAN
-    std: tuple[float, ...] = _IMAGENET_STD
+    mean: tuple[Annotated[float, Field(ge=-1000, le=1000)], ...] = _IMAGENET_MEAN
+    std: tuple[Annotated[float, Field(ge=1e-9, le=1000)], ...] = _IMAGENET_STD
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelSpec":
@@ -52,6 +53,11 @@ class ModelSpec(BaseModel):
             raise ValueError(
                 f"patches of {self.patch_size} px do not tile images of {self.image_size} px: "
                 f"choose a patch size that divides {self.image_size}"
+            )
+        if self.tokens > MOST_TOKENS:
+            raise ValueError(
+                f"images of {self.image_size} px have {self.tokens:,} patches of {self.patch_size} px, and "
+                f"{MOST_TOKENS:,} are the most: choose larger patches"
             )
         if self.grid % self.cell:
             raise ValueError(

@@ -3,7 +3,6 @@
 from typing import Any, Literal
 
 import torch
-from pydantic import JsonValue
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -12,6 +11,7 @@ from mimia.models.base import Architecture, ModelSpec
 from mimia.models.family import Family
 from mimia.models.huggingface import configuration, for_each_mask, outside_inference_mode, weights_from
 from mimia.models.patches import equal_visible, unpatchify
+from mimia.models.sizes import CheckedConfig, check_paired
 from mimia.models.tokenizer import PatchTokenizer, TokenizerArchitecture, TokenModel, make_tokenizer
 from mimia.models.vit import LAYER_NORM_EPS
 from mimia.runtime.errors import MimiaError
@@ -30,7 +30,7 @@ class BEiTArchitecture(Architecture):
     """
 
     family: Literal["beit"] = "beit"
-    config: dict[str, JsonValue]
+    config: CheckedConfig
     tokenizer: TokenizerArchitecture
     decoder: bool = True
 
@@ -87,6 +87,7 @@ class BEiT(TokenModel):
         from transformers import BeitConfig, BeitForMaskedImageModeling
 
         super().__init__()
+        check_paired(spec.tokens)
         self.spec = spec
         self.architecture: BEiTArchitecture = architecture
         of_tokenizer = {"vocab_size": architecture.tokenizer.vocabulary, "use_mask_token": True}

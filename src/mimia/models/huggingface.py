@@ -3,12 +3,11 @@
 Parameters have the names that transformers' class gives them in memory; what its files call them is not ours.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
-from pydantic import JsonValue
 from torch import Tensor
 
 from mimia.config.recipes import SizeName
@@ -16,6 +15,7 @@ from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
 from mimia.models.family import Family
 from mimia.models.patches import equal_visible, patchify
 from mimia.models.simmim import IMAGENET_RECIPE, SMALL_RECIPE, absolute_errors
+from mimia.models.sizes import CheckedConfig
 from mimia.runtime.errors import MimiaError
 
 ModelType = Literal["deit", "focalnet", "swin", "swinv2", "vit"]
@@ -36,7 +36,7 @@ class HuggingFaceArchitecture(Architecture):
 
     family: Literal["transformers"] = "transformers"
     model_type: ModelType
-    config: dict[str, JsonValue]
+    config: CheckedConfig
     decoder: bool = True
 
 
@@ -153,7 +153,7 @@ FAMILY = Family(
 )  # not on_meta: some buffers of transformers' models are in no checkpoint
 
 
-def configuration(spec: ModelSpec, config: dict[str, JsonValue]) -> dict[str, Any]:
+def configuration(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the settings of a configuration by those that follow from the spec.
 
     Dropout is off: it draws from the global random state, and a training has to be a function of its seed alone.
@@ -163,7 +163,7 @@ def configuration(spec: ModelSpec, config: dict[str, JsonValue]) -> dict[str, An
         "patch_size": spec.patch_size,
         "num_channels": spec.channels,
     }
-    return config | of_spec | dict.fromkeys(_DROPOUTS, 0.0)
+    return {**config} | of_spec | dict.fromkeys(_DROPOUTS, 0.0)
 
 
 def for_each_mask(pixels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

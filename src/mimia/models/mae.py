@@ -3,12 +3,14 @@
 from typing import Any, Literal
 
 import torch
+from pydantic import NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mimia.config.recipes import SizeName
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
 from mimia.models.family import Family
 from mimia.models.patches import equal_visible, patch_statistics, patchify
+from mimia.models.sizes import Depth, Epsilon, Width, check_heads
 from mimia.models.vit import LAYER_NORM_EPS, Block, PatchEmbed, sincos_positions
 
 
@@ -20,13 +22,20 @@ class MAEArchitecture(Architecture):
     """
 
     family: Literal["mae"] = "mae"
-    width: int
-    depth: int
-    heads: int
-    decoder_width: int = 0
-    decoder_depth: int = 0
-    decoder_heads: int = 0
-    norm_eps: float = LAYER_NORM_EPS
+    width: Width
+    depth: Depth
+    heads: PositiveInt
+    decoder_width: Width = 0
+    decoder_depth: Depth = 0
+    decoder_heads: NonNegativeInt = 0
+    norm_eps: Epsilon = LAYER_NORM_EPS
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "MAEArchitecture":
+        check_heads(self.width, self.heads)
+        if self.decoder_width:
+            check_heads(self.decoder_width, self.decoder_heads)
+        return self
 
 
 def _architecture(encoder: tuple[int, int, int], decoder: tuple[int, int, int]) -> MAEArchitecture:

@@ -13,6 +13,7 @@ from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
 from mimia.models.family import Family
 from mimia.models.tokenizer import TokenizerArchitecture
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import shortened
 
 
 def family_named(name: str) -> Family:
@@ -41,7 +42,7 @@ def family_of(architecture_name: str) -> Family:
     for name in families_of(architecture_name):
         return family_named(name)
     raise MimiaError(
-        f"No model family has the architecture {architecture_name!r}: install the package that registers it."
+        f"No model family has the architecture {shortened(architecture_name)!r}: install the package that registers it."
     )
 
 

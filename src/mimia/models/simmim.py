@@ -8,6 +8,7 @@ import math
 from typing import Any, Literal
 
 import torch
+from pydantic import PositiveInt, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -15,6 +16,7 @@ from mimia.config.recipes import SizeName
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
 from mimia.models.family import Family
 from mimia.models.patches import equal_visible, patchify
+from mimia.models.sizes import Depth, Width, check_heads, check_paired
 from mimia.models.vit import LAYER_NORM_EPS, Mlp, PatchEmbed
 
 
@@ -22,10 +24,15 @@ class SimMIMArchitecture(Architecture):
     """Width, depth and heads of the encoder, and whether it has its decoder."""
 
     family: Literal["simmim"] = "simmim"
-    width: int
-    depth: int
-    heads: int
+    width: Width
+    depth: Depth
+    heads: PositiveInt
     decoder: bool = True
+
+    @model_validator(mode="after")
+    def _divisible(self) -> "SimMIMArchitecture":
+        check_heads(self.width, self.heads)
+        return self
 
 
 SIZES: dict[SizeName, SimMIMArchitecture] = {
@@ -216,7 +223,11 @@ def relative_positions(grid: int) -> Tensor:
 
     The table has a row for each offset of rows and columns, then one for class token to patch, patch to class token,
     and class token to itself.
+
+    Raises:
+        MimiaError: The grid is too large for a number for each pair.
     """
+    check_paired(grid**2)
     row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
     down = row.flatten()[:, None] - row.flatten() + grid - 1
     across = column.flatten()[:, None] - column.flatten() + grid - 1

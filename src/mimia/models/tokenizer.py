@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, JsonValue, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mimia.models.base import MaskedImageModel, ModelSpec
 from mimia.models.huggingface import weights_from
 from mimia.models.patches import patchify
+from mimia.models.sizes import CheckedConfig
 from mimia.runtime.arrays import Pixels
 
 _MOST_PATCHES = 100_000  # that a codebook is made from
@@ -34,8 +35,8 @@ class TokenizerArchitecture(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["patches", "dalle"] = "patches"
-    vocabulary: PositiveInt
-    config: dict[str, JsonValue] = {}
+    vocabulary: PositiveInt = Field(le=1_000_000)
+    config: CheckedConfig = {}
 
 
 class Tokenizer(nn.Module):

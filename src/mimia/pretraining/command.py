@@ -22,6 +22,7 @@ from mimia.runtime.disk import clear_disk_errors, disk_sentence
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.seeds import derived_seed
 from mimia.runtime.store import Store
+from mimia.runtime.text import masked_values, to_cell
 
 CANARIES = "canaries"
 TRAINED_ON = "trained_on.csv"
@@ -135,7 +136,7 @@ def _write(checkpoint: Path, images: ImageSet, canaries: _Canaries, out: Path) -
         with (work / TRAINED_ON).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(["name", "id"])
-            writer.writerows(zip(images.names.tolist(), images.ids.tolist(), strict=True))
+            writer.writerows(zip(map(to_cell, masked_values(images.names.tolist())), images.ids.tolist(), strict=True))
         for name, pixels in zip(canaries.images.names, canaries.images.pixels, strict=True):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             save_png(pixels, work / name)

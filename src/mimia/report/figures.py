@@ -4,6 +4,8 @@ import html
 import io
 from typing import TYPE_CHECKING, Any
 
+from mimia.runtime.text import on_one_line, shortened
+
 if TYPE_CHECKING:  # matplotlib is imported where it is used: it takes a second
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -15,6 +17,7 @@ LEGEND_ROW = 0.18  # inches
 COLOURS = ("#1b6ca8", "#d1495b", "#2e8b57", "#8d5fb0", "#c17817")
 GREY = "#7b8794"
 INK = "#1f2933"
+_LONGEST_LABEL = 48  # characters
 _STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 10,
@@ -36,8 +39,13 @@ def new_figure(x: str, y: str) -> "tuple[Figure, Axes]":
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=SIZE, layout="constrained")
         axes = figure.add_subplot()
-        axes.set(xlabel=x, ylabel=y)
+        axes.set(xlabel=label(x), ylabel=label(y))
     return figure, axes
+
+
+def label(text: str) -> str:
+    """Return a text as matplotlib shows it: on one line, not too long, and with no formulas in it."""
+    return shortened(on_one_line(text), _LONGEST_LABEL).replace("$", r"\$")
 
 
 def plain_ticks(*axes: "Axis") -> None:

@@ -1,23 +1,26 @@
 """The files of a run: ``report.json``, ``report.html``, ``scores.csv`` and ``settings.toml``."""
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from mimia.report.consistency import check_consistency
 from mimia.report.html import render_report
 from mimia.report.old_versions import translated
 from mimia.report.schema import REPORT_FORMAT, SCHEMA_VERSION, Report
-from mimia.runtime.errors import MimiaError
+from mimia.runtime.errors import MimiaError, first_mistake
 from mimia.runtime.store import replacing
+from mimia.runtime.strict_json import MEBIBYTE, parse_json
+from mimia.runtime.text import masked_values, to_cell
 
 REPORT = "report.json"
 PAGE = "report.html"
 SCORES = "scores.csv"
 SETTINGS = "settings.toml"
+_LARGEST = 128 * MEBIBYTE  # of a report that is read
 
 
 def write_run(directory: Path, report: Report, scores: Mapping[str, Sequence[object]]) -> Path:
@@ -38,8 +41,8 @@ def write_run(directory: Path, report: Report, scores: Mapping[str, Sequence[obj
         directory.mkdir(parents=True, exist_ok=True)
         with replacing(directory / SCORES) as path, path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(scores)
-            writer.writerows(zip(*scores.values(), strict=True))
+            writer.writerow(map(to_cell, scores))
+            writer.writerows(map(to_cell, masked_values(row)) for row in zip(*scores.values(), strict=True))
         _write(directory / SETTINGS, report.run.settings_toml)
         _write(directory / REPORT, report.model_dump_json(indent=1))
     return write_page(directory, report)
@@ -69,19 +72,28 @@ def read_report(path: Path) -> Report:
     file = path / REPORT if path.is_dir() or path.suffix != ".json" else path
     if not file.is_file():
         raise MimiaError(f"There is no {REPORT} in {path}: pass the directory of a run.")
+    with file.open("rb") as opened:
+        text = opened.read(_LARGEST + 1)
     try:
-        content = json.loads(file.read_bytes())
+        content = parse_json(text, _LARGEST)
+    except ValueError as error:
+        raise _unreadable(file, f"no valid JSON: {error}") from error
+    try:
         if isinstance(content, dict):
             content = translated(content, SCHEMA_VERSION)
-        return REPORT_FORMAT.validate_json(json.dumps(content))
+        report = REPORT_FORMAT.validate_python(content)
+        check_consistency(report)
     except ValidationError as error:
-        first = error.errors()[0]
-        reason = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
-    except ValueError as error:
-        reason = f"no valid JSON: {error}"
+        raise _unreadable(file, first_mistake(error)) from error
     except MimiaError as error:
         raise MimiaError(f"{file} cannot be read: {error}.") from None
-    raise MimiaError(f"{file} is not a report that this version of mimia reads ({reason}): repeat the run.")
+    except ValueError as error:
+        raise _unreadable(file, str(error)) from error
+    return report
+
+
+def _unreadable(file: Path, reason: str) -> MimiaError:
+    return MimiaError(f"{file} is not a report that this version of mimia reads ({reason}): repeat the run.")
 
 
 @contextmanager

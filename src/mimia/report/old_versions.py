@@ -55,7 +55,10 @@ def translated(report: dict[str, Any], current: int) -> dict[str, Any]:
         )
     if version == 1:
         raise MimiaError("it has schema version 1, from before the validity checks: repeat the run to write it anew")
-    return _from_3(_from_2(report) if version == 2 else report)
+    try:
+        return _from_3(_from_2(report) if version == 2 else report)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise MimiaError(f"it says schema version {version}, but lacks parts of it: repeat the run") from error
 
 
 def _from_3(report: dict[str, Any]) -> dict[str, Any]:

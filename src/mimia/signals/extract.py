@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mimia.data.imageset import ImageSet
 from mimia.models.checkpoints import native
+from mimia.models.vectors import check_variety
 from mimia.runtime.arrays import Floats, Ids, Indices, Pixels, fingerprint, fingerprint_of_ids
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
@@ -58,6 +59,8 @@ def extract_signals(
             key = _artifact_key(name, queried, query) | identity | {"images": fingerprint_of_ids(images.ids[rows])}
             build = partial(_build, name, queried, images, rows, query)
             values[name].append(read_batches(store.make("signals", key, build)))
+            if not isinstance(queried.source, Path):
+                check_variety(values[name][-1], f"The {queried.name}, a function to vectors, gives {name} that are")
         queried.release()
     query_id = fingerprint({name: SIGNALS[name]().cache_key(query) for name in names})
     stacked = {name: _stack(of_models) for name, of_models in values.items()}
@@ -124,4 +127,5 @@ def _identity(queried: QueriedModel, images: ImageSet, rows: Indices) -> dict[st
         config = native.load_config(queried.source)  # pixel statistics and target space are not in the weights
         return {"model": native.model_id(queried.source), "config": fingerprint(config.model_dump(mode="json"))}
     answer = np.ascontiguousarray(queried.embed(images.pixels[rows[:_PROBES]]))
+    check_variety(answer, f"The {queried.name}, a function to vectors, gives vectors that are")
     return {"model": hashlib.sha256(answer.tobytes()).hexdigest()}

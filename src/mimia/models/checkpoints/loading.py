@@ -20,12 +20,12 @@ from mimia.models.checkpoints.hub import fetch, is_hub_name
 from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout, FileLayout
 from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.safe import read_contents
-from mimia.models.checkpoints.strict import fill
+from mimia.models.checkpoints.strict import build_for
 from mimia.models.checkpoints.transformers_directory import Directory, silence
-from mimia.models.checkpoints.transformers_files import read_json
-from mimia.models.registry import build
 from mimia.runtime.disk import clear_disk_errors
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.strict_json import read_object
+from mimia.runtime.text import shortened
 
 ModelSource: TypeAlias = str | Path | MaskedImageModel | Any
 """A directory, a file, a name on the hub, a model of mimia, or a masked-image model of transformers."""
@@ -134,7 +134,7 @@ def _load_directory(path: Path, settings: CheckpointSettings) -> LoadedCheckpoin
             f"{path} is no checkpoint: it has no {native.CONFIG}. Pass a directory that `mimia pretrain` or "
             "transformers wrote, or the file of the weights itself."
         )
-    config = read_json(path / native.CONFIG)
+    config = read_object(path / native.CONFIG)
     if config.get("format") == "mimia":
         unused = ("it says all of itself: the settings of [checkpoint] are not used",)
         notes = () if settings == CheckpointSettings() else unused
@@ -163,7 +163,7 @@ def _read_file(path: Path, settings: CheckpointSettings) -> ParsedCheckpoint:
             return layout.read(contents, settings)
     if any(re.match(_OF_TRANSFORMERS, name) for name in contents.state):
         raise MimiaError(f"{path} holds weights of transformers, which need their config.json: pass their directory.")
-    names = ", ".join(sorted(contents.state)[:3])
+    names = ", ".join(map(shortened, sorted(contents.state)[:3]))
     raise MimiaError(
         f"{path} holds weights of no known layout (its first names are {names}): pass a checkpoint of the "
         "official MAE or SimMIM, timm, mmpretrain, transformers or mimia."
@@ -172,8 +172,7 @@ def _read_file(path: Path, settings: CheckpointSettings) -> ParsedCheckpoint:
 
 def _filled(parsed: ParsedCheckpoint, files: Sequence[Path], path: Path) -> LoadedCheckpoint:
     state, notes = _as_float32(parsed.state)
-    model = build(parsed.spec, parsed.architecture)
-    fill(model, state, f"{path} ({parsed.layout})", "the rest of it")
+    model = build_for(state, parsed.spec, parsed.architecture, f"{path} ({parsed.layout})", "the rest of it")
     return LoadedCheckpoint(model, parsed.layout, _id_of([*files, *parsed.also]), parsed.assumed, notes=notes)
 
 

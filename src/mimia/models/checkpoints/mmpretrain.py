@@ -38,9 +38,9 @@ _SIMMIM: _Names = (
     *_BOTH,
 )
 _SAID = {
-    "image_size": r"\bimg_size=(\d+)",
-    "mask_ratio": r"\bmask_ratio=([0-9.]+)",
-    "cell_size": r"\bmask_patch_size=(\d+)",
+    "image_size": r"\bimg_size=([0-9]{1,9})\b",
+    "mask_ratio": r"\bmask_ratio=([0-9.]{1,20})",
+    "cell_size": r"\bmask_patch_size=([0-9]{1,9})\b",
     "norm_pix_loss": r"\bnorm_pix=(True|False)",
 }
 

@@ -8,16 +8,17 @@ import hashlib
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
+from safetensors.torch import save_file
 
 from mimia.config.recipes import Recipe
 from mimia.models.base import MaskedImageModel, ModelSpec
-from mimia.models.checkpoints.strict import fill
-from mimia.models.registry import AnyArchitecture, build
-from mimia.runtime.errors import MimiaError
+from mimia.models.checkpoints.safe import load_safetensors
+from mimia.models.checkpoints.strict import build_for
+from mimia.models.registry import AnyArchitecture
+from mimia.runtime.errors import MimiaError, first_mistake
 from mimia.runtime.store import replacing
+from mimia.runtime.strict_json import read_object
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -48,14 +49,14 @@ class Privacy(BaseModel):
         steps: Steps that were taken.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    epsilon: float
-    delta: float
-    noise_multiplier: float
-    clip: float
-    sample_rate: float
-    steps: int
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, le=1)
+    noise_multiplier: float = Field(ge=0)
+    clip: float = Field(ge=0)
+    sample_rate: float = Field(ge=0, le=1)
+    steps: NonNegativeInt
 
     def __str__(self) -> str:
         return (
@@ -80,15 +81,15 @@ class Training(BaseModel):
         privacy: What it guarantees, if it was trained with differential privacy.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     recipe: Recipe
     seed: int
-    images: int
+    images: NonNegativeInt
     images_fingerprint: str
     losses: tuple[float, ...]
     kept_epoch: int | None = None
-    seconds: float
+    seconds: float = Field(ge=0)
     hardware: dict[str, str | int]
     versions: dict[str, str]
     privacy: Privacy | None = None
@@ -130,11 +131,8 @@ def load(directory: Path) -> MaskedImageModel:
         MimiaError: Something is missing, damaged or not finite.
     """
     config = load_config(directory)
-    try:
-        weights = load_file(directory / WEIGHTS)
-    except (SafetensorError, OSError) as error:
-        raise MimiaError(f"{directory / WEIGHTS} is damaged ({error}): copy or train it again.") from error
-    return fill(build(config.spec, config.architecture), weights, str(directory / WEIGHTS), CONFIG)
+    weights = load_safetensors(directory / WEIGHTS)
+    return build_for(weights, config.spec, config.architecture, str(directory / WEIGHTS), CONFIG)
 
 
 def load_training(directory: Path) -> Training | None:
@@ -150,7 +148,9 @@ def model_id(directory: Path) -> str:
 
 
 def _parse(kind: type[_T], path: Path) -> _T:
+    content = read_object(path)
     try:
-        return kind.model_validate_json(path.read_text())
-    except (ValidationError, UnicodeDecodeError) as error:
-        raise MimiaError(f"{path} is not what mimia wrote: {str(error).splitlines()[0]}.") from error
+        return kind.model_validate(content)
+    except (ValidationError, MimiaError) as error:  # the latter of a family that is not there
+        reason = first_mistake(error) if isinstance(error, ValidationError) else str(error).rstrip(".")
+        raise MimiaError(f"{path} is not what mimia wrote ({reason}): copy it again.") from error

@@ -78,7 +78,9 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
     kind = "without decoder"
     if has_decoder:
         kind = f"with decoder ({'full' if space == 'patch-normalised' else 'visualize'})"
-    return ParsedCheckpoint(f"{maker} {kind}", spec, MAEArchitecture(**sizes), facts.state, tuple(facts.assumed))
+    return ParsedCheckpoint(
+        f"{maker} {kind}", spec, facts.architecture(MAEArchitecture, **sizes), facts.state, tuple(facts.assumed)
+    )
 
 
 def _predicted(facts: CheckpointFacts) -> TargetSpace:
@@ -89,9 +91,8 @@ def _predicted(facts: CheckpointFacts) -> TargetSpace:
     if known is None:
         raise MimiaError(
             f"{facts.path} is an MAE with a decoder, and neither its arguments nor its name say what that predicts: "
-            "pass --set checkpoint.target_space=patch-normalised for one that was trained with norm_pix_loss, as "
-            "mae_pretrain_*_full, or =normalised for one that predicts pixels as they are, as mae_visualize_*; the "
-            "wrong choice makes reconstructions and distances meaningless."
+            "pass --set checkpoint.target_space=patch-normalised for norm_pix_loss, as of mae_pretrain_*_full, or "
+            "=normalised for pixels as they are, as of mae_visualize_*."
         )
     if "ganloss" in name:
         facts.assumed.append("by the file's name, its decoder was trained with a further loss (GAN)")

@@ -41,7 +41,9 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
     return ParsedCheckpoint(
         f"official SimMIM (ViT) {'with' if has_decoder else 'without'} decoder",
         spec,
-        SimMIMArchitecture(width=width, depth=facts.depth("encoder.blocks"), heads=heads, decoder=has_decoder),
+        facts.architecture(
+            SimMIMArchitecture, width=width, depth=facts.depth("encoder.blocks"), heads=heads, decoder=has_decoder
+        ),
         {**facts.state, _INDEX: index},
         tuple(facts.assumed),
     )

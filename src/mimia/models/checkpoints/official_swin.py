@@ -54,7 +54,8 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
         )
     hidden = facts.shape("encoder.layers.0.blocks.0.mlp.fc1.weight", 2)[0]
     has_decoder = facts.has("decoder.")
-    architecture = HuggingFaceArchitecture(
+    architecture = facts.architecture(
+        HuggingFaceArchitecture,
         model_type="swin",
         config={
             "embed_dim": width,

@@ -5,14 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import Architecture, ModelSpec
-from mimia.runtime.errors import MimiaError
+from mimia.runtime.errors import MimiaError, first_mistake
+from mimia.runtime.text import shortened
 
 WHERE_IS_THE_DECODER = (
     "mae_pretrain_* files of the official MAE hold no decoder; mae_pretrain_*_full and mae_visualize_* hold one"
@@ -20,6 +21,9 @@ WHERE_IS_THE_DECODER = (
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _HEADS = {192: 3, 384: 6, 512: 16, 768: 12, 1024: 16, 1280: 16}  # of released models, by their width
 _HEAD_WIDTH = 64
+_Architecture = TypeVar("_Architecture", bound=Architecture)
+_HUGE = 2**31
+_CHANNELS = 16  # at most
 _CELL_SIZE = 32  # pixels, of the official SimMIM and of all its released files
 
 
@@ -62,6 +66,22 @@ class CheckpointFacts:
     given: CheckpointSettings
     assumed: list[str] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self.said = {name: self._plain(name, value) for name, value in self.said.items()}
+
+    def _plain(self, name: str, value: object) -> object:
+        """Return a value of a file if it is a number, a text or a short list of numbers, and None otherwise.
+
+        Raises:
+            MimiaError: It is a number that no model has.
+        """
+        values = [*value] if isinstance(value, list | tuple) else [value]
+        if len(values) > _CHANNELS or not all(isinstance(each, int | float | str) for each in values):
+            return None
+        if not all(-_HUGE < each < _HUGE for each in values if isinstance(each, int | float)):
+            raise MimiaError(f"{self.path} says a {name} that no model has: correct --set checkpoint.{name}=….")
+        return value
+
     def stated(self, name: str) -> Any:
         """Return what the settings say, or else the file; None if neither does."""
         given = getattr(self.given, name)
@@ -79,9 +99,17 @@ class CheckpointFacts:
         return any(name.startswith(prefix) for name in self.state)
 
     def depth(self, prefix: str) -> int:
-        """Count blocks: one more than the highest number after a prefix."""
-        numbers = (re.match(rf"{re.escape(prefix)}\.(\d+)\.", name) for name in self.state)
-        return max((int(found[1]) + 1 for found in numbers if found), default=0)
+        """Count blocks by the numbers after a prefix.
+
+        Raises:
+            MimiaError: The numbers are not 0, 1, 2 and so on.
+        """
+        found = (re.match(rf"{re.escape(prefix)}\.([0-9]{{1,6}})\.", name) for name in self.state)
+        numbers = {int(each[1]) for each in found if each}
+        if numbers and max(numbers) + 1 != len(numbers):
+            missing = next(number for number in range(len(numbers)) if number not in numbers)
+            raise MimiaError(f"{self.path} has no {prefix}.{missing}, but blocks after it: it is not whole.")
+        return len(numbers)
 
     def shape(self, name: str, dimensions: int) -> tuple[int, ...]:
         """Return the shape of a weight from which sizes are read.
@@ -113,8 +141,8 @@ class CheckpointFacts:
         Raises:
             MimiaError: They make no square.
         """
-        side = math.isqrt(places)
-        if side * side != places:
+        side = math.isqrt(max(places, 0))
+        if side < 1 or side * side != places:
             raise MimiaError(f"{self.path} has {places} positions, which make no square: only square images work.")
         return side
 
@@ -136,9 +164,11 @@ class CheckpointFacts:
                     f"--set checkpoint.{name}=N."
                 )
             self.assumed.append(f"{name} = {known}, {reason}; no weight shows it")
-        if width % known:
-            raise MimiaError(f"{known} heads do not divide a width of {width}: correct --set checkpoint.{name}=N.")
-        return int(known)
+        if not isinstance(known, int) or known < 1 or width % known:
+            raise MimiaError(
+                f"{shortened(repr(known))} heads do not divide a width of {width}: correct --set checkpoint.{name}=N."
+            )
+        return known
 
     def simmim_masks(self, patch: int) -> dict[str, Any]:
         """Return the fields of a `ModelSpec` for how SimMIM masks and what it predicts.
@@ -183,6 +213,17 @@ class CheckpointFacts:
             where = "".join(f"{part}: " for part in first["loc"])
             reason = first["msg"].removeprefix("Value error, ")
             raise MimiaError(f"{self.path} is not consistent: {where}{reason}.") from error
+
+    def architecture(self, kind: type[_Architecture], **sizes: Any) -> _Architecture:
+        """Return an architecture of the sizes that were read.
+
+        Raises:
+            MimiaError: A size is out of bounds.
+        """
+        try:
+            return kind(**sizes)
+        except ValidationError as error:
+            raise MimiaError(f"{self.path} is of no model that is known ({first_mistake(error)}).") from error
 
     def refuse_mixtures(self, image_size: object, grid: int, patch: int) -> None:
         """Raise if positions and patches do not make images of the size of the training, where that is known.

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from mimia.models.checkpoints.archive import check_weights, refuse_bomb, refuse_endless, refuse_large_file
+from mimia.models.checkpoints.strict import in_short
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import shortened
 
 _NESTED = ("model", "state_dict")  # where files keep the weights, if not at the top
 _WRAPPERS = ("module.", "_orig_mod.")  # what data parallelism and torch.compile put before every name
@@ -76,11 +78,9 @@ def read_contents(path: Path) -> Contents:
     Raises:
         MimiaError: It is damaged, or no checkpoint, or holds more than data.
     """
+    refuse_large_file(path)
     if path.suffix == ".safetensors":
-        try:
-            return Contents(path, _without_wrappers(load_file(path)), {})
-        except (SafetensorError, OSError) as error:
-            raise MimiaError(f"{path} is damaged or no file of safetensors ({error}): copy it again.") from error
+        return Contents(path, _without_wrappers(load_safetensors(path)), {})
     loaded = _load(path)
     state = _state(loaded)
     if state is None:
@@ -88,12 +88,36 @@ def read_contents(path: Path) -> Contents:
             f"{path} holds no weights by name: save them with torch.save(model.state_dict(), path) and pass that file."
         )
     assert isinstance(loaded, dict)
-    beside = {str(key): value for key, value in loaded.items() if not isinstance(value, Tensor) and value is not state}
+    check_weights(state, path)
+    beside = {
+        key: value
+        for key, value in loaded.items()
+        if isinstance(key, str) and not isinstance(value, Tensor) and value is not state
+    }
     return Contents(path, _without_wrappers(state), beside)
 
 
+def load_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the weights of a file of safetensors, mapped into memory.
+
+    Raises:
+        MimiaError: It is damaged, too large, or holds something else than plain weights.
+    """
+    refuse_large_file(path)
+    try:
+        weights = load_file(path)
+    except Exception as error:  # a damaged file can fail in any way
+        raise MimiaError(f"{path} is damaged or no file of safetensors ({in_short(error)}): copy it again.") from error
+    check_weights(weights, path)
+    return weights
+
+
 def _load(path: Path) -> object:
-    mapped = zipfile.is_zipfile(path)  # what torch wrote before 1.6 is no zip, and cannot be mapped
+    mapped = _is_zip(path)  # what torch wrote before 1.6 is no zip, and cannot be mapped
+    if mapped:
+        refuse_bomb(path)
+    elif not _starts_as_zip(path):
+        refuse_endless(path)
     try:
         with torch.serialization.safe_globals(_ALLOWED):
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
@@ -101,8 +125,8 @@ def _load(path: Path) -> object:
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found:
             reason = (
-                f"holds {found[1]}, which is no data and could run code, and is not opened: save the weights alone, "
-                "with torch.save(model.state_dict(), path), where you trust the file"
+                f"holds {shortened(found[1], 40)}, which is no data and could run code, and is not opened: save the "
+                "weights alone, with torch.save(model.state_dict(), path)"
             )
         elif mapped:
             reason = "is a zip archive, but no checkpoint: pass the .pth, .pt, .bin or .safetensors file itself"
@@ -111,6 +135,13 @@ def _load(path: Path) -> object:
         else:
             reason = "is no checkpoint that torch or safetensors wrote, or is damaged: pass a file of weights"
         raise MimiaError(f"{path} {reason}.") from error
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # of an archive in several parts
+        return False
 
 
 def _starts_as_zip(path: Path) -> bool:

@@ -4,18 +4,27 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
 from mimia.models.checkpoints.hub import fetch
 from mimia.models.checkpoints.parsed import WHERE_IS_THE_DECODER
-from mimia.models.checkpoints.transformers_files import read_json, weight_files
-from mimia.runtime.errors import MimiaError
+from mimia.models.checkpoints.safe import read_contents
+from mimia.models.checkpoints.strict import in_short, outline, refuse_more_blocks
+from mimia.models.checkpoints.transformers_files import weight_files
+from mimia.models.sizes import blocks_of, checked
+from mimia.runtime.errors import MimiaError, first_mistake
+from mimia.runtime.strict_json import read_object
+from mimia.runtime.text import shortened
 
 _Config = TypeVar("_Config")
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+_INDICES = ("model.safetensors.index.json", "pytorch_model.bin.index.json", "generation_config.json")
+_MARGIN = 8  # by how much the model may be larger than its file, for which another error says what is missing
 
 
 @dataclass(frozen=True)
@@ -24,11 +33,17 @@ class Directory:
 
     Attributes:
         path: Where it is.
-        config: Content of ``config.json``.
+        config: Content of ``config.json``; a number in it that is out of bounds raises `MimiaError`.
     """
 
     path: Path
     config: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        try:
+            checked(self.config)
+        except ValueError as error:
+            raise MimiaError(f"{self.path / 'config.json'} cannot be used: {error}.") from error
 
     @property
     def architecture(self) -> str:
@@ -45,7 +60,7 @@ class Directory:
             return kind(**self.config)
         except Exception as error:  # each version has its own
             raise MimiaError(
-                f"{self.path / 'config.json'} is no {kind.__name__} ({_first_line(error)}): copy it again."
+                f"{self.path / 'config.json'} is no {kind.__name__} ({in_short(error)}): copy it again."
             ) from error
 
     def settings(self, *without: str) -> dict[str, Any]:
@@ -55,16 +70,17 @@ class Directory:
         left_out = {*PreTrainedConfig().to_dict(), "model_type", "torch_dtype", *without}
         return {name: value for name, value in self.config.items() if name not in left_out}
 
-    def square(self, name: str, value: int | list[int] | tuple[int, int]) -> int:
+    def square(self, name: str, value: object) -> int:
         """Return a size that has to be the same in both directions.
 
         Raises:
             MimiaError: It is not.
         """
-        sizes = {value} if isinstance(value, int) else set(value)
-        if len(sizes) != 1:
+        sizes = set(value) if isinstance(value, list | tuple) else {value}
+        size = sizes.pop() if len(sizes) == 1 else None
+        if not isinstance(size, int):
             raise MimiaError(f"{self.path} has {name} = {value}: only square images and patches work.")
-        return sizes.pop()
+        return size
 
     def said(self) -> dict[str, Any]:
         """Return the pixel statistics, mean and std, if the directory has a pre-processing that says them.
@@ -74,18 +90,17 @@ class Directory:
         """
         for name in _PROCESSORS:
             if (self.path / name).is_file():
-                processor = read_json(self.path / name)
-                processor = processor.get("image_processor", processor)
-                scale = 255 * (processor.get("rescale_factor") or 1 / 255) if processor.get("do_rescale", True) else 255
+                processor = _Processor.read(self.path / name)
+                scale = 255 * (processor.rescale_factor or 1 / 255) if processor.do_rescale else 255
                 if not 0.999 < scale < 1.001:
                     raise MimiaError(
                         f"{self.path / name} scales pixels otherwise than from 0…255 to [0, 1]: models of such images "
                         "do not open."
                     )
-                if not processor.get("do_normalize", True):
-                    channels = self.config.get("num_channels", 3)
+                if not processor.do_normalize:
+                    channels = self.config.get("num_channels") or 3
                     return {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-                return {"mean": processor.get("image_mean"), "std": processor.get("image_std")}
+                return {"mean": processor.image_mean, "std": processor.image_std}
         return {}
 
     def files(self) -> list[Path]:
@@ -97,10 +112,35 @@ class Directory:
         return weight_files(self.path, self.config)
 
 
+class _Processor(BaseModel):
+    """What is read of a pre-processing, with transformers' defaults."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
+
+    do_rescale: bool | None = True
+    rescale_factor: float | None = None
+    do_normalize: bool | None = True
+    image_mean: tuple[float, ...] | None = None
+    image_std: tuple[float, ...] | None = None
+
+    @classmethod
+    def read(cls, path: Path) -> "_Processor":
+        """Read the file of a pre-processing, or of one with others beside it.
+
+        Raises:
+            MimiaError: It is no JSON, or a value is of the wrong type.
+        """
+        content = read_object(path)
+        try:
+            return cls.model_validate(content.get("image_processor", content))
+        except ValidationError as error:
+            raise MimiaError(f"{path} cannot be used ({first_mistake(error)}): correct it.") from error
+
+
 def class_name(config: Mapping[str, Any]) -> str:
     """Return the class of transformers that a ``config.json`` names, or an empty text."""
     classes = config.get("architectures") or [""]
-    return str(classes[0])
+    return str(classes[0]) if isinstance(classes, list) else ""
 
 
 def open_directory(source: str | Path) -> Directory:
@@ -112,7 +152,7 @@ def open_directory(source: str | Path) -> Directory:
     path = Path(source).expanduser()
     if not path.is_dir():
         path = fetch(path.as_posix())
-    return Directory(path, read_json(path / "config.json"))
+    return Directory(path, read_object(path / "config.json"))
 
 
 def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
@@ -126,7 +166,7 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
         MimiaError: A parameter would be made up, left out or shaped otherwise than the configuration says.
     """
     path = directory.path
-    directory.files()  # to refuse what transformers would load from elsewhere
+    _refuse_other_sizes(directory, kind)
     try:
         with silence():
             model, found = kind.from_pretrained(
@@ -134,19 +174,16 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
             )
     except Exception as error:  # a damaged file can fail in any way
         raise MimiaError(
-            f"{path} cannot be opened by transformers as {kind.__name__} ({_first_line(error)}): copy it again, or "
+            f"{path} cannot be opened by transformers as {kind.__name__} ({in_short(error)}): copy it again, or "
             "correct its config.json."
         ) from error
     for name in sorted(found["missing_keys"]):
         hint = f"it seems to hold an encoder alone ({WHERE_IS_THE_DECODER})" if "decoder" in name else "it is not whole"
-        raise MimiaError(
-            f"{path} lacks parameter {name}, which transformers would make up at random: {hint}; pass a checkpoint as "
-            "pre-training left it, with all of its parameters."
-        )
+        raise MimiaError(f"{path} lacks parameter {shortened(name)}, which would be made up at random: {hint}.")
     for name in sorted(found["unexpected_keys"]):
         raise MimiaError(
-            f"{path} has the unexpected parameter {name}, which {kind.__name__} leaves out: it seems to be another "
-            "model, supervised or fine-tuned."
+            f"{path} has the unexpected parameter {shortened(name)}, which {kind.__name__} leaves out: it seems to be "
+            "another model, supervised or fine-tuned."
         )
     for name, in_file, wanted in sorted(found["mismatched_keys"]):
         raise MimiaError(f"{path}: {name} has the shape {tuple(in_file)}, but config.json asks for {tuple(wanted)}.")
@@ -154,8 +191,28 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
     return weights
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+def _refuse_other_sizes(directory: Directory, kind: Any) -> None:
+    """Raise if the configuration asks for a much larger model than the files hold, before transformers makes room.
+
+    Its loader reads the other JSON files beside the weights too, so that these are checked here.
+    """
+    path, by = directory.path, "config.json"
+    for name in _INDICES:
+        if (path / name).is_file():
+            read_object(path / name)
+    held: dict[str, Tensor] = {}
+    for file in directory.files():
+        held |= read_contents(file).state
+    blocks = blocks_of(directory.config)
+    refuse_more_blocks(blocks, len(held), str(path), by)
+    model = outline(partial(kind, directory.parsed(kind.config_class)), str(path), by)
+    wanted = sum(value.numel() for value in model.state_dict().values())
+    found = sum(value.numel() for value in held.values())
+    if wanted > _MARGIN * found:
+        raise MimiaError(
+            f"{path}: {by} asks for a model of {wanted:,} numbers, and the weights have {found:,}: it is of another "
+            "model."
+        )
 
 
 @contextmanager

@@ -1,12 +1,12 @@
 """Which files of a directory transformers loads, all of which have to be there, and nowhere else."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
-from mimia.config.mistakes import shortened
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.strict_json import read_object
+from mimia.runtime.text import shortened
 
 _INDEX = ".index.json"
 _WEIGHTS = ("model.safetensors", f"model.safetensors{_INDEX}", "pytorch_model.bin", f"pytorch_model.bin{_INDEX}")
@@ -42,24 +42,9 @@ def weight_files(directory: Path, config: Mapping[str, Any]) -> list[Path]:
     )
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        MimiaError: It is none.
-    """
-    try:
-        content = json.loads(path.read_text())
-    except (ValueError, OSError) as error:
-        raise MimiaError(f"{path} cannot be read as JSON ({error}): copy it again.") from error
-    if not isinstance(content, dict):
-        raise MimiaError(f"{path} holds no JSON object: copy it again.")
-    return content
-
-
 def _listed_in(index: Path) -> list[Path]:
     """Return the files that an index names, each of which lies in its directory."""
-    entries = read_json(index).get("weight_map")
+    entries = read_object(index).get("weight_map")
     if not isinstance(entries, dict) or not entries or not all(isinstance(name, str) for name in entries.values()):
         raise MimiaError(f"{index} is no index of weights: it has no weight_map of names; copy it again.")
     names = sorted(set(entries.values()))

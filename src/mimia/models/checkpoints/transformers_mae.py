@@ -5,6 +5,7 @@ memory only, and the files are left to its own reader and writer.
 """
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from mimia.config.settings import CheckpointSettings
 from mimia.models.base import ModelSpec
 from mimia.models.checkpoints.layout import DirectoryLayout
 from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.strict import outline
 from mimia.models.checkpoints.transformers_directory import Directory, load_weights
 from mimia.models.mae import MAE, MAEArchitecture
 from mimia.models.registry import build
@@ -90,7 +92,7 @@ def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
             "target_space", "normalised", "target space is pixels as they are, transformers' default"
         ),
     )
-    architecture = MAEArchitecture(**sizes)
+    architecture = facts.architecture(MAEArchitecture, **sizes)
     weights = load_weights(directory, getattr(transformers, name))
     if not has_decoder:
         weights = {f"vit.{name}": value for name, value in weights.items()}
@@ -99,7 +101,8 @@ def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
             f"layer normalisation adds {config.layer_norm_eps}, as config.json says; the official MAE was trained with "
             f"{LAYER_NORM_EPS}"
         )
-    state = _official(weights, build(spec, architecture).state_dict())
+    ours = outline(partial(build, spec, architecture), str(directory.path), "config.json")
+    state = _official(weights, ours.state_dict())
     kind = "with decoder" if has_decoder else "without decoder"
     return ParsedCheckpoint(f"transformers {name} ({kind})", spec, architecture, state, tuple(facts.assumed))
 

@@ -44,8 +44,10 @@ def _read_wrapped(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpo
             f"{stride} pixels: correct its config.json."
         )
     spec = _spec(directory, facts, config, facts.simmim_masks(patch))
-    architecture = HuggingFaceArchitecture(
-        model_type=directory.config["model_type"], config=directory.settings(*configuration(spec, {}))
+    architecture = facts.architecture(
+        HuggingFaceArchitecture,
+        model_type=directory.config["model_type"],
+        config=directory.settings(*configuration(spec, {})),
     )
     state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
     return ParsedCheckpoint(f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed))
@@ -75,7 +77,8 @@ def _read_beit(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint
             )
         tokenizer = codebook.architecture
         state |= {f"tokenizer.codebook.{name}": value for name, value in codebook.weights.items()}
-    architecture = BEiTArchitecture(
+    architecture = facts.architecture(
+        BEiTArchitecture,
         config=directory.settings(*configuration(spec, {}), "vocab_size", "use_mask_token"),
         tokenizer=tokenizer,
         decoder=codebook is not None,

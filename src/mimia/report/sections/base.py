@@ -2,18 +2,28 @@
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from mimia.runtime.text import masked_values
 
 if TYPE_CHECKING:
     from mimia.report.schema import Report
 
 
 class ReportPart(BaseModel):
-    """A part of ``report.json``: it cannot be changed, and has no other keys than those of its class."""
+    """A part of ``report.json``: it cannot be changed, and has no other keys than those of its class.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Numbers are finite, and secrets in addresses masked.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_secrets(cls, values: Any) -> Any:
+        return masked_values(values)
 
 
 class Section:

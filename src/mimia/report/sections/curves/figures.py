@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from itertools import cycle, product
 
 from mimia.evaluation.evaluate import Evaluation
-from mimia.report.figures import COLOURS, GREY, INK, LEGEND, LEGEND_ROW, SIZE, new_figure, plain_ticks, to_svg
+from mimia.report.figures import COLOURS, GREY, INK, LEGEND, LEGEND_ROW, SIZE, label, new_figure, plain_ticks, to_svg
 from mimia.report.sections.curves import Histogram
 from mimia.report.sections.models import Model
 
@@ -28,7 +28,7 @@ def roc_figure(evaluations: Sequence[Evaluation], blind: Sequence[Evaluation], n
             color=colour,
             linestyle=dashes,
             linewidth=1.2 if colour == GREY else 2,
-            label=evaluation.attack,
+            label=label(evaluation.attack),
         )
     axes.set(xscale="log", yscale="log", xlim=(floor, 1), ylim=(floor, 1.1))
     plain_ticks(axes.xaxis, axes.yaxis)
@@ -46,7 +46,7 @@ def histogram_figure(histogram: Histogram) -> str:
         colour = _GROUP_COLOURS.get(group, GREY)
         proportions = [count / max(sum(counts), 1) for count in counts]
         axes.stairs(proportions, histogram.edges, fill=True, color=colour, alpha=0.25)
-        axes.stairs(proportions, histogram.edges, color=colour, linewidth=1.5, label=group)
+        axes.stairs(proportions, histogram.edges, color=colour, linewidth=1.5, label=label(group))
     axes.axvline(
         histogram.threshold, 0, 1 / _HEADROOM, color=INK, linewidth=1, linestyle="--", label="threshold (shadows)"
     )
@@ -80,5 +80,5 @@ def training_figure(models: Sequence[Model]) -> str:
     plain_ticks(axes.yaxis)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0)
-    axes.legend(lines.values(), lines.keys(), frameon=False)
+    axes.legend(lines.values(), map(label, lines), frameon=False)
     return to_svg(figure, "Training loss by epoch")

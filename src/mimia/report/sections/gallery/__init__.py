@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from mimia.report.pictures import Picture
 from mimia.report.sections.base import ReportPart, Section
 
 if TYPE_CHECKING:
@@ -28,10 +29,10 @@ class Exhibit(ReportPart):
     group: str
     score: float
     distance: float
-    original: str
-    masked: str
-    reconstructed: str
-    error: str
+    original: Picture
+    masked: Picture
+    reconstructed: Picture
+    error: Picture
 
 
 class GallerySection(Section):

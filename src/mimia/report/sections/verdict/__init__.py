@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mimia.report.pictures import Picture
 from mimia.report.sections.base import ReportPart, Section
 from mimia.validity.verdict import RULE
 
@@ -21,7 +22,7 @@ class NearDuplicatePictures(ReportPart):
     """
 
     names: tuple[str, str]
-    pictures: tuple[str, str]
+    pictures: tuple[Picture, Picture]
 
 
 class VerdictSection(Section):
