@@ -17,6 +17,7 @@ from mimia.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
 from mimia.models.embedders import Embedder, open_embedder
 from mimia.models.registry import families_of, family_named
 from mimia.models.tokenizer import Tokenizer
+from mimia.models.vectors import check_variety
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import given_tokenizer, pretrained, tokenizer_of
 from mimia.pretraining.specs import spec_for
@@ -140,6 +141,9 @@ class CheckpointTarget(Target):
         return _ready(checkpoint, self.recipe, native.load_config(checkpoint).spec, self.loaded.id)
 
 
+_PROBES = 8  # images that a function is asked about first
+
+
 @dataclass
 class FunctionTarget(Target):
     """A function from images to vectors, in this process or behind an endpoint."""
@@ -154,7 +158,13 @@ class FunctionTarget(Target):
         return "embeddings"
 
     def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
-        """Return the function with the spec that the recipe makes of the shadows' images."""
+        """Return the function with the spec that the recipe makes of the shadows' images.
+
+        Raises:
+            MimiaError: It does not answer, or says nothing: asked before any shadow is trained.
+        """
+        answer = self.embedder(images.pixels[:_PROBES])
+        check_variety(answer, "The target, a function to vectors, gives vectors that are")
         return ReadyTarget(self.embedder, self.recipe, spec_for(images.take(split.shadow_pool.rows), self.recipe))
 
 
