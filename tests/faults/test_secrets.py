@@ -15,11 +15,14 @@ from mimia.cli.app import app
 from mimia.cli.input import run_directory
 from mimia.config.settings import read_settings
 from mimia.config.toml import to_toml
+from mimia.data.account import announce
+from mimia.data.loading import load_sides
 from mimia.jobs.audit import audit
 from mimia.report.files import read_report, write_run
 from mimia.report.sections.candidates import Candidate
 from mimia.runtime.arrays import Pixels
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
 from mimia.runtime.text import masked, masked_address
 
 SECRETS = ("hunter2", "t0ken", "me:")
@@ -140,3 +143,24 @@ def test_run_uses_the_secrets_and_writes_none(
     texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(secret.encode() in text for secret in SECRETS for text in texts)
     assert b"***@127.0.0.1" in (tmp_path / "run" / "report.json").read_bytes()
+
+
+def test_store_and_source_at_an_address_do_not_name_its_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import fsspec
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for number in range(5):
+        content = io.BytesIO()
+        Image.effect_noise((8, 8), 50 + number).save(content, "PNG")
+        fsspec.filesystem("memory").pipe(f"/me:hunter2@photos/{number}.png", content.getvalue())
+    store = Store("memory://me:hunter2@results", cache=tmp_path / "mirror")
+    assert store.location == "memory://***@results"
+    loaded = load_sides({"source": "memory://me:hunter2@photos"}, store)
+    announce(loaded.accounts)
+    assert loaded.accounts[0].name == "memory://***@photos"
+    assert not any(secret in capsys.readouterr().err for secret in SECRETS)
+    records = [path.read_text() for path in (tmp_path / "mirror").rglob("*.json")]
+    assert records
+    assert not any(secret in record for secret in SECRETS for record in records)

@@ -25,6 +25,7 @@ from mimia.runtime.errors import MimiaError
 from mimia.runtime.locks import holding
 from mimia.runtime.progress import say
 from mimia.runtime.remote import Remote
+from mimia.runtime.text import masked_address
 
 WORK = "work"
 """Directory of artifacts that are being built, and of their locks."""
@@ -39,7 +40,7 @@ class Store:
     """Artifacts at one location.
 
     Args:
-        location: A local directory, or an fsspec URL such as ``s3://bucket/mimia``.
+        location: A local directory, or an fsspec URL such as ``s3://bucket/mimia``; `Store.location` masks its secrets.
         cache: Where a remote store is mirrored; unused for a local one.
 
     Raises:
@@ -47,18 +48,19 @@ class Store:
     """
 
     def __init__(self, location: str | Path, cache: Path | None = None) -> None:
-        self.location = str(location)
+        address = str(location)
+        self.location = masked_address(address)
         self._remote: Remote | None = None
-        self.root = Path(self.location).expanduser()
-        if "://" in self.location:
+        self.root = Path(address).expanduser()
+        if "://" in address:
             try:
-                self._remote = Remote(self.location, *fsspec.core.url_to_fs(self.location))
+                self._remote = Remote(self.location, *fsspec.core.url_to_fs(address))
             except (ImportError, ValueError) as error:
                 raise MimiaError(
                     f"The store {self.location} cannot be opened ({error}): pass a directory, or install what "
                     "fsspec needs for it."
                 ) from error
-            self.root = (cache or user_cache_path("mimia")) / fingerprint({"url": self.location})
+            self.root = (cache or user_cache_path("mimia")) / fingerprint({"url": address})
 
     def __repr__(self) -> str:
         return f"Store({self.location!r})"

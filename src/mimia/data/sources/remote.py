@@ -13,6 +13,7 @@ from mimia.data.sources.base import Source, SourceImage
 from mimia.data.sources.files import one_line
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import masked_address
 
 
 class Remote(Source):
@@ -25,7 +26,7 @@ class Remote(Source):
     def __init__(self, value: str) -> None:
         from mimia.data.sources import open_source
 
-        self.name = value
+        self.name = masked_address(value)
         self._local = open_source(str(_local_path(value)))
         self.unread, self.notes = self._local.unread, self._local.notes
 
@@ -49,17 +50,18 @@ class Remote(Source):
 
 
 def _local_path(url: str) -> Path:
+    name = masked_address(url)
     if url.startswith("file://"):
         return Path(unquote(urlsplit(url).path))
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
-        raise MimiaError(f"{url} cannot be opened ({one_line(error)}): install what fsspec needs for it.") from error
+        raise MimiaError(f"{name} cannot be opened ({one_line(error)}): install what fsspec needs for it.") from error
     try:
         return _copied(files, root, files.find(root, detail=True) or {root: files.info(root)})
     except Exception as error:  # each file system has its own
         raise MimiaError(
-            f"{url} cannot be read ({type(error).__name__}: {one_line(error)}): check the address and the access."
+            f"{name} cannot be read ({type(error).__name__}: {one_line(error)}): check the address and the access."
         ) from error
 
 
