@@ -1,6 +1,5 @@
 """Parquet files of images: one, or all those of a directory."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -22,11 +21,10 @@ from mimia.data.sources.files import (
     split_named,
     walk,
 )
+from mimia.data.sources.parquet_columns import Columns, choose_columns, holds_encoded, image_columns
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 
-_IMAGES = ("image", "img")
-_LABELS = ("label", "labels", "fine_label")
 _FEW = 10  # where one kind of data is this many times more numerous, the other is a preview or a table beside it
 _LISTED = 3
 
@@ -34,8 +32,7 @@ _LISTED = 3
 class _Table(NamedTuple):
     path: Path
     file: Any  # pyarrow.parquet.ParquetFile
-    image: str
-    label: str | None
+    columns: Columns
 
 
 class Parquet(Source):
@@ -55,6 +52,7 @@ class Parquet(Source):
         if found is None:
             path = Path(value).expanduser()
             self._base, self._tables = path.parent, [_open(path)]
+            self.notes = self._tables[0].columns.notes
             return
         self._base, split = found
         paths = _parquet_files(self._base)
@@ -62,7 +60,8 @@ class Parquet(Source):
         if split or by_split:
             chosen, note = chosen_split(str(self._base), by_split, split)
             paths, self.notes = by_split[chosen], (note,)
-        self._tables = [_open(path) for path in paths if _image_columns(_schema(path))] or [_open(paths[0])]
+        self._tables = [_open(path) for path in paths if image_columns(_schema(path))] or [_open(paths[0])]
+        self.notes = (*self.notes, *dict.fromkeys(note for table in self._tables for note in table.columns.notes))
         self._say_what_is_beside(len(paths) - len(self._tables))
 
     @cached_property
@@ -85,14 +84,15 @@ class Parquet(Source):
 
     def _read(self, table: _Table) -> Iterator[SourceImage]:
         name, row = readable(table.path.relative_to(self._base)), 0
+        image, label = table.columns.image, table.columns.label
         try:
-            for batch in table.file.iter_batches(1024, columns=[table.image, *([table.label] if table.label else [])]):
-                labels = batch[table.label].to_pylist() if table.label else [""] * len(batch)
-                for cell, label in zip(batch[table.image].to_pylist(), labels, strict=True):
+            for batch in table.file.iter_batches(1024, columns=[image, *([label] if label else [])]):
+                labels = batch[label].to_pylist() if label else [""] * len(batch)
+                for cell, of_cell in zip(batch[image].to_pylist(), labels, strict=True):
                     for place, value in enumerate(images := cell if isinstance(cell, list) else [cell]):
                         fallback = f"{name} row {row}" + (f" image {place}" if len(images) > 1 else "")
-                        path_or_row, image = name_and_image(value, fallback)
-                        yield SourceImage(path_or_row, confined(image, [table.path.parent]), str(label))
+                        path_or_row, found = name_and_image(value, fallback)
+                        yield SourceImage(path_or_row, confined(found, [table.path.parent]), str(of_cell))
                     row += 1
         except (ValueError, OSError) as error:  # pyarrow's errors are among them
             raise MimiaError(f"{table.path} is damaged after row {row} ({one_line(error)}): copy it again.") from error
@@ -118,7 +118,7 @@ def tables_of_images(directory: Path) -> dict[str, int]:
     return {
         readable(path.relative_to(directory)): _rows(path)
         for path in _parquet_files(directory)
-        if _holds_encoded(_schema(path))
+        if holds_encoded(_schema(path))
     }
 
 
@@ -159,20 +159,8 @@ def _by_split(directory: Path, paths: Sequence[Path]) -> Mapping[str, list[Path]
 def _open(path: Path) -> _Table:
     from pyarrow import parquet
 
-    schema = _schema(path)
-    columns = _image_columns(schema)
-    if not columns:
-        raise MimiaError(
-            f"{path} has no column 'image' of encoded images or paths, but only: {', '.join(schema.names)}. "
-            "Rename the column that holds them to 'image'."
-        )
-    image = next((name for name in _IMAGES if name in columns), columns[0])
-    if len(columns) > 1 and image not in _IMAGES:
-        raise MimiaError(
-            f"{path} has several columns that could be images ({', '.join(columns)}): rename the one to 'image'."
-        )
-    labels = [*_features(schema, "ClassLabel"), *(name for name in _LABELS if name in schema.names and name != image)]
-    return _Table(path, parquet.ParquetFile(path, page_checksum_verification=True), image, next(iter(labels), None))
+    columns = choose_columns(_schema(path), str(path))
+    return _Table(path, parquet.ParquetFile(path, page_checksum_verification=True), columns)
 
 
 def _schema(path: Path) -> Any:
@@ -189,51 +177,3 @@ def _rows(path: Path) -> int:
     from pyarrow import parquet
 
     return int(parquet.read_metadata(path).num_rows)
-
-
-def _features(schema: Any, kind: str) -> list[str]:
-    """Return the columns that `datasets` noted in the file to be of a kind."""
-    noted = (schema.metadata or {}).get(b"huggingface", b"{}")
-    try:
-        features = json.loads(noted)["info"]["features"]
-        return [name for name in schema.names if features[name]["_type"] == kind]
-    except (ValueError, KeyError, TypeError):  # no note, or not of `datasets`
-        return []
-
-
-def _image_columns(schema: Any) -> list[str]:
-    """Return the columns that may hold images; texts only under the usual names of such a column."""
-    if noted := _features(schema, "Image"):
-        return noted
-    return [
-        field.name for field in schema if _is_encoded(field.type) or (field.name in _IMAGES and _is_text(field.type))
-    ]
-
-
-def _holds_encoded(schema: Any) -> bool:
-    return any(_is_encoded(field.type) for field in schema)
-
-
-def _is_encoded(kind: Any) -> bool:
-    from pyarrow import types
-
-    kind = _inner(kind)
-    if types.is_struct(kind):
-        return bool(kind.get_field_index("bytes") >= 0)
-    return bool(types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind))
-
-
-def _is_text(kind: Any) -> bool:
-    from pyarrow import types
-
-    kind = _inner(kind)
-    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
-
-
-def _inner(kind: Any) -> Any:
-    """Return the type of the values of a dictionary or a list."""
-    from pyarrow import types
-
-    if types.is_dictionary(kind) or types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        return _inner(kind.value_type)
-    return kind
