@@ -394,5 +394,20 @@ def test_folder_at_an_address_is_read_where_it_lies_or_copied(tmp_path: Path, pi
     assert loaded.accounts[0].name == "memory://photos"
 
 
+def test_split_of_a_folder_at_an_address_can_be_chosen(tmp_path: Path, pictures: Pixels) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for number, pixels in enumerate(pictures):
+        memory.pipe(f"/sets/{'train' if number < 30 else 'test'}/{number}.png", png(pixels))
+    assert_refused(
+        "memory://sets", tmp_path, r"memory://sets has the splits test, train: say which, .*memory://sets:test"
+    )
+    assert_same_pictures(load("memory://sets:train", tmp_path), pictures[:30])
+    folder = write_folder(tmp_path / "sets" / "train", pictures[:30]).parent
+    write_folder(folder / "test", pictures[30:])
+    assert_same_pictures(load(f"file://{folder}:test", tmp_path), pictures[30:])
+
+
 def test_address_that_needs_a_package_says_so(tmp_path: Path) -> None:
     assert_refused("s3://bucket/photos", tmp_path, r"s3://bucket/photos cannot be (opened|read) \(")

@@ -107,6 +107,12 @@ def _more_images(sides: Sides, criterion: AbsenceCriterion) -> str:
     needed = images_for_absence(sides.sizes, criterion)
     if needed is None:
         return "no number of images can show that: raise evaluation.margin_auc or evaluation.margin_tpr."
+    if sides.first == "candidates":
+        first, second = map(_rounded, needed)
+        return (
+            f"more candidates of the same origin, if there are any (about {first:,}), and reference images (about "
+            f"{second:,} that judge them) or more shadow models (shadows.count) may settle it."
+        )
     if needed == sides.sizes:
         return f"repeat it with twice as many {sides.first} and {sides.second}."
     first, second = (_rounded(count) for count in needed)

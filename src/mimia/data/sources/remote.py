@@ -4,13 +4,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import fsspec
 from platformdirs import user_cache_path
 
 from mimia.data.sources.base import Source, SourceImage
-from mimia.data.sources.files import one_line
+from mimia.data.sources.files import directory_and_split, one_line
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import masked_address
@@ -27,7 +27,11 @@ class Remote(Source):
         from mimia.data.sources import open_source
 
         self.name = masked_address(value)
-        self._local = open_source(str(_local_path(value)))
+        path, split = _local_copy(value)
+        try:
+            self._local = open_source(f"{path}:{split}" if split else str(path))
+        except MimiaError as error:  # which names the copy
+            raise MimiaError(str(error).replace(str(path), self.name.removesuffix(f":{split}"))) from error
         self.unread, self.notes = self._local.unread, self._local.notes
 
     @property
@@ -49,16 +53,22 @@ class Remote(Source):
         return iter(self._local)
 
 
-def _local_path(url: str) -> Path:
+def _local_copy(url: str) -> tuple[Path, str]:
+    """Return the local path of what is at ``URL`` or ``URL:SPLIT``, and the split or an empty text."""
     name = masked_address(url)
     if url.startswith("file://"):
-        return Path(unquote(urlsplit(url).path))
+        path = Path(unquote(url.removeprefix("file://").removeprefix("localhost")))
+        return directory_and_split(path) or (path, "")
     try:
         files, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise MimiaError(f"{name} cannot be opened ({one_line(error)}): install what fsspec needs for it.") from error
     try:
-        return _copied(files, root, files.find(root, detail=True) or {root: files.info(root)})
+        split = ""
+        if not files.exists(root):
+            whole, _, split = root.rpartition(":")
+            root, split = (whole, split) if whole and files.exists(whole) else (root, "")
+        return _copied(files, root, files.find(root, detail=True) or {root: files.info(root)}), split
     except Exception as error:  # each file system has its own
         raise MimiaError(
             f"{name} cannot be read ({type(error).__name__}: {one_line(error)}): check the address and the access."
