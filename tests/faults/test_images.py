@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
 from pyarrow import parquet
 
 from mimia.data.loading import LoadedImages, ReadOptions, load_sides
@@ -114,21 +116,57 @@ def test_dark_colours_of_sixteen_bits_are_asked_for(tmp_path: Path, pictures: Pi
     (tmp_path / "deep").mkdir()
     for number, pixels in enumerate(pictures):
         (tmp_path / "deep" / f"{number}.png").write_bytes(png_of_sixteen(pixels.astype(np.uint16) << 4))
-    assert_refused(tmp_path / "deep", tmp_path, r"take 16 or 32 bits and go up to 3,\d+.* pass --set data\.bit_depth")
+    assert_refused(tmp_path / "deep", tmp_path, r"whose values go up to 3,\d+.* pass --set data\.bit_depth")
     assert_refused(tmp_path / "deep", tmp_path, "colours of 12 bits stored as 16, .* convert it", bit_depth=12)
     assert load(tmp_path / "deep", tmp_path, bit_depth=16).images.pixels.max() < 16
 
 
-def png_of_sixteen(values: np.ndarray[Any, Any]) -> bytes:
+def png_of_sixteen(values: np.ndarray[Any, Any], kind: int = 2) -> bytes:
     import struct
     import zlib
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
     rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_alpha_of_sixteen_bits_says_nothing_of_the_depth(tmp_path: Path, pictures: Pixels) -> None:
+    (tmp_path / "deep").mkdir()
+    for number, pixels in enumerate(pictures):
+        opaque = np.full((*pixels.shape[:2], 1), 65_535, np.uint16)
+        values = np.concatenate([pixels[..., :1].astype(np.uint16) << 4, opaque], axis=2)
+        (tmp_path / "deep" / f"{number}.png").write_bytes(png_of_sixteen(values, kind=4))
+    assert_refused(tmp_path / "deep", tmp_path, r"whose values go up to 3,\d+.* pass --set data\.bit_depth=12")
+
+
+def test_one_bright_pixel_says_nothing_of_the_other_files(tmp_path: Path, pictures: Pixels) -> None:
+    grey = pictures[..., 0].astype(np.uint16) << 4
+    grey[0, 0, 0] = 65_535
+    assert_refused(write_folder(tmp_path / "deep", grey), tmp_path, r"pass --set data\.bit_depth=12 if it is 4,095")
+
+
+def test_white_may_be_zero(tmp_path: Path, pictures: Pixels) -> None:
+    grey = pictures[..., 0].astype(np.uint16) << 8
+    folder = write_folder(tmp_path / "deep", 65_535 - grey, ".tif", tiffinfo={262: 0})
+    with Image.open(folder / "00.tif") as opened:
+        assert isinstance(opened, TiffImageFile)
+        assert opened.tag_v2[262] == 0
+    np.testing.assert_array_equal(load(folder, tmp_path, channels=1).images.pixels[:, 0], pictures[..., 0])
+
+
+def test_signed_bytes_are_left_out(tmp_path: Path, pictures: Pixels) -> None:
+    folder = write_folder(tmp_path / "signed", pictures[..., 0], ".tif", tiffinfo={339: 2})
+    assert_refused(folder, tmp_path, "No image of .*: pixels are signed numbers", channels=1)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+def test_picture_in_the_alpha_channel_alone_is_left_out(tmp_path: Path, pictures: Pixels, suffix: str) -> None:
+    shapes = np.concatenate([np.zeros_like(pictures), pictures[..., :1]], axis=3)
+    folder = write_folder(tmp_path / "shapes", shapes, suffix, lossless=True, exact=True)
+    assert_refused(folder, tmp_path, "No image of .*: one colour, its picture is in the alpha channel")
 
 
 def test_pages_of_a_tiff_are_not_passed_over(tmp_path: Path, pictures: Pixels) -> None:
@@ -160,6 +198,22 @@ def test_loop_and_broken_link_are_left_out_with_the_reason(tmp_path: Path, pictu
     loaded = load(folder, tmp_path, allow_skipped=True)
     assert_same_pictures(loaded, pictures)
     assert loaded.accounts[0].used == COUNT
+
+
+def test_link_to_itself_is_left_out(tmp_path: Path, pictures: Pixels) -> None:
+    folder = write_folder(tmp_path / "photos", pictures)
+    (folder / "a.png").symlink_to("a.png")
+    assert_refused(folder, tmp_path, r"1 of 41 are left out \(a\.png: a broken link\)")
+
+
+def test_other_pictures_under_the_same_names_sizes_and_times_are_read(tmp_path: Path, pictures: Pixels) -> None:
+    folder = write_folder(tmp_path / "photos", pictures, ".bmp")
+    assert_same_pictures(load(folder, tmp_path), pictures)
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    write_folder(folder, 255 - pictures, ".bmp")
+    for path, time in times.items():
+        os.utime(path, ns=(time, time))
+    assert_same_pictures(load(folder, tmp_path), 255 - pictures)
 
 
 def test_pipe_in_a_folder_is_left_out(tmp_path: Path, pictures: Pixels) -> None:
@@ -216,6 +270,15 @@ def test_training_and_test_images_are_not_mixed(tmp_path: Path, pictures: Pixels
     assert_same_pictures(loaded, pictures[:30])
     assert loaded.accounts[0].notes == ("the split train alone, not test",)
     assert_same_pictures(load(folder / "test", tmp_path), pictures[30:])
+
+
+@pytest.mark.parametrize("second", ["b/test", "holdout", "eval"])
+def test_splits_at_any_depth_are_not_mixed(tmp_path: Path, pictures: Pixels, second: str) -> None:
+    first = "a/train" if "/" in second else "train"
+    write_folder(tmp_path / "photos" / first, pictures[:30])
+    write_folder(tmp_path / "photos" / second, pictures[30:])
+    assert_refused(tmp_path / "photos", tmp_path, "has the splits .*: say which")
+    assert_same_pictures(load(f"{tmp_path / 'photos'}:train", tmp_path), pictures[:30])
 
 
 def test_folder_that_is_found_elsewhere_by_a_colon_is_no_hub_name(tmp_path: Path, pictures: Pixels) -> None:
@@ -300,6 +363,25 @@ def test_shards_are_one_set(tmp_path: Path, pictures: Pixels) -> None:
         assert_same_pictures(load(tmp_path / folder, tmp_path), pictures)
 
 
+def test_missing_shard_is_counted(tmp_path: Path, pictures: Pixels) -> None:
+    for shard in range(2):
+        write_parquet(tmp_path / "x" / f"train-{shard:05d}-of-00003.parquet", cells(pictures[shard::2]))
+    assert_refused(tmp_path / "x", tmp_path, r"left out \(train-00002-of-00003\.parquet: a missing file\)")
+
+
+def test_partitions_by_split_are_not_mixed(tmp_path: Path, pictures: Pixels) -> None:
+    write_parquet(tmp_path / "x" / "split=train" / "part-0.parquet", cells(pictures[:30]))
+    write_parquet(tmp_path / "x" / "split=test" / "part-0.parquet", cells(pictures[30:]))
+    assert_refused(tmp_path / "x", tmp_path, "has the splits test, train: say which")
+    assert_same_pictures(load(f"{tmp_path / 'x'}:train", tmp_path), pictures[:30])
+
+
+def test_empty_list_is_counted(tmp_path: Path, pictures: Pixels) -> None:
+    lists = [*([cell] for cell in cells(pictures).to_pylist()), []]
+    path = write_parquet(tmp_path / "x.parquet", pa.array(lists, pa.list_(STRUCT)))
+    assert_refused(path, tmp_path, r"1 of 41 are left out \(x\.parquet row 40: an empty list\)")
+
+
 def test_parquet_with_a_preview_gives_its_rows_and_names_the_preview(tmp_path: Path, pictures: Pixels) -> None:
     write_parquet(tmp_path / "x" / "data.parquet", cells(pictures))
     Image.fromarray(pictures[0]).save(tmp_path / "x" / "preview.png")
@@ -346,7 +428,9 @@ def test_saved_data_set_is_read(tmp_path: Path, pictures: Pixels) -> None:
     both.save_to_disk(tmp_path / "both")
     assert_refused(tmp_path / "both", tmp_path, "has the splits test, train: say which, as in .*both:test")
     assert_same_pictures(load(f"{tmp_path / 'both'}:test", tmp_path), pictures[30:])
-    next((tmp_path / "saved").glob("*.arrow")).write_bytes(b"damaged")
+    shutil.copy(next((tmp_path / "saved").glob("*.arrow")), tmp_path / "saved" / "more.arrow")
+    assert_refused(tmp_path / "saved", tmp_path, r"more\.arrow: a data file that state\.json does not name")
+    next((tmp_path / "saved").glob("data*.arrow")).write_bytes(b"damaged")
     assert_refused(tmp_path / "saved", tmp_path, "cannot be opened by datasets.load_from_disk .*: save it again")
 
 
@@ -407,6 +491,27 @@ def test_split_of_a_folder_at_an_address_can_be_chosen(tmp_path: Path, pictures:
     folder = write_folder(tmp_path / "sets" / "train", pictures[:30]).parent
     write_folder(folder / "test", pictures[30:])
     assert_same_pictures(load(f"file://{folder}:test", tmp_path), pictures[30:])
+
+
+def test_changed_files_at_an_address_are_copied_again(tmp_path: Path, pictures: Pixels) -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for changed in (pictures, 255 - pictures):
+        for number, pixels in enumerate(changed):
+            memory.pipe(f"/changing/{number}.bmp", bmp(pixels))
+        assert_same_pictures(load("memory://changing", tmp_path), changed)
+
+
+def bmp(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "BMP")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("address", ["dir://x", "ftp://127.0.0.1:1/x", "zip://x.zip", "file://", "reference://x"])
+def test_address_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path, address: str) -> None:
+    assert_refused(address, tmp_path, "cannot be (opened|read)|is no address of a file")
 
 
 def test_address_that_needs_a_package_says_so(tmp_path: Path) -> None:

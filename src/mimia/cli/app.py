@@ -4,6 +4,7 @@ Modules that are slow to import are imported in the commands, so that ``mimia --
 """
 
 import sys
+from itertools import pairwise
 
 import typer
 
@@ -64,6 +65,7 @@ def main() -> None:
     if debug:
         sys.argv.remove("--debug")  # wherever it stands
     try:
+        _refuse_empty_arguments()
         with ending_when_told():
             app()
     except (MimiaError, OSError) as error:
@@ -78,6 +80,13 @@ def main() -> None:
         if ended.code == _INTERRUPTED:
             typer.secho("\nInterrupted: the same command continues where it stopped.", err=True)
         raise
+
+
+def _refuse_empty_arguments() -> None:
+    """Raise if an argument is empty: a path of it would be the current directory."""
+    for before, argument in pairwise(sys.argv):
+        if not argument.strip():
+            raise MimiaError(f"The value after {before} is empty: see whether a variable of the shell is set.")
 
 
 def _sentence(error: MimiaError | OSError) -> str:

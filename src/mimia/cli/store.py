@@ -123,9 +123,9 @@ def origin(settings: Mapping[str, Any]) -> str:
 
 def _open(ctx: typer.Context) -> "Store":
     from mimia.runtime.errors import MimiaError
-    from mimia.runtime.store import Store
+    from mimia.runtime.store import MARK, Store
 
     store = Store(settings_of(ctx).store)
-    if not store.root.is_dir():
+    if not (store.root / MARK).is_file():
         raise MimiaError(f"There is no store at {store.root}: name another with --store.")
     return store

@@ -1,5 +1,7 @@
 """How many bits the values of deep images have: 12 bits in files of 16, taken for 16, would be nearly black."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image
 
@@ -9,7 +11,7 @@ DEEPEST = 32
 """Most bits of a grey value."""
 _GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _SCALED = ("PPM", "JPEG2000")  # Pillow scales their values to 16 bits
-_LARGEST_VALUE = 281  # tag MaxSampleValue of a TIFF
+_LARGEST_VALUE, _PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 281, 262, 339, 2  # tags of a TIFF
 _UPPER_BYTE = 257  # of 16 bits, which is all that Pillow reads of deep colours
 
 
@@ -35,11 +37,22 @@ def declared_bits(image: Image.Image) -> int | None:
 
 def largest_value(image: Image.Image, *, colour: bool) -> int:
     """Return the largest value of a deep image on the scale of its file; ``colour`` is that of `is_deep_colour`."""
-    extrema = np.array(image.getextrema())
+    opaque = len(image.getbands()) - ("A" in image.getbands())
+    extrema = np.array(image.getextrema()).reshape(-1, 2)[:opaque]
     return int(extrema.max()) * (_UPPER_BYTE if colour else 1)
 
 
-def to_eight_bits(image: Image.Image, bits: int) -> Image.Image:
+def has_signed_bytes(image: Image.Image) -> bool:
+    """Return whether a TIFF says that its values of 8 bits are signed, which Pillow takes for unsigned ones."""
+    return image.mode == "L" and _SIGNED in np.ravel(getattr(image, "tag_v2", {}).get(_SAMPLE_FORMAT, ()))
+
+
+def white_is_zero(image: Image.Image) -> bool:
+    """Return whether a TIFF says that its smallest value is white, which Pillow heeds for 8 bits or fewer alone."""
+    return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
+
+
+def to_eight_bits(image: Image.Image, bits: int, *, inverted: bool = False) -> Image.Image:
     """Return the upper eight bits of a deep grey image's values.
 
     Raises:
@@ -48,20 +61,26 @@ def to_eight_bits(image: Image.Image, bits: int) -> Image.Image:
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() >= 1 << bits:
         raise ValueError(f"has values from {values.min():,} to {values.max():,}, which are not of {bits} bits")
+    values = (1 << bits) - 1 - values if inverted else values
     return Image.fromarray((values >> (bits - 8) if bits >= 8 else values << (8 - bits)).astype(np.uint8))
 
 
-def refuse_unknown_depth(name: str, largest: int | None) -> None:
-    """Raise if the largest value of a source's deep images does not show that they have 16 bits.
+def refuse_unknown_depth(name: str, largest: Sequence[int]) -> None:
+    """Raise if the largest values of a source's deep images do not all show that they have 16 bits.
+
+    Args:
+        name: The source.
+        largest: Of each deep image whose file does not say how many it has.
 
     Raises:
-        MimiaError: It does not.
+        MimiaError: One does not: a single bright pixel of another says nothing of it.
     """
-    if largest is None or 1 << 15 <= largest < 1 << 16:
+    unclear = [value for value in largest if not 1 << 15 <= value < 1 << 16]
+    if not unclear:
         return
-    bits = max(8, largest.bit_length())
+    bits = max(8, max(unclear).bit_length())
     raise MimiaError(
-        f"{name} has images whose values take 16 or 32 bits and go up to {largest:,}, and the files do not say which "
+        f"{name} has images of 16 or 32 bits whose values go up to {max(unclear):,}, and the files do not say which "
         f"value is white: pass --set data.bit_depth={bits} if it is {(1 << bits) - 1:,}, or 16 if it is 65,535."
     )
 

@@ -95,7 +95,7 @@ def write_decoded(sources: Sequence[Source], shape: Shape, pool: Executor, direc
             account = SourceAccount(source.name, found + len(source.unread), tuple(left_out), tuple(source.notes))
             if account.used == 0:
                 raise MimiaError(f"No image of {source.name} can be used: {account.examples or 'it is empty'}.")
-            refuse_unknown_depth(source.name, max(largest, default=None))
+            refuse_unknown_depth(source.name, largest)
             accounts.append(account)
     np.save(directory / "facts.npy", np.stack(facts))
     meta = {

@@ -16,7 +16,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mimia.data.bit_depth import declared_bits, is_deep_colour, is_deep_grey, largest_value, to_eight_bits
+from mimia.data.bit_depth import (
+    declared_bits,
+    has_signed_bytes,
+    is_deep_colour,
+    is_deep_grey,
+    largest_value,
+    to_eight_bits,
+    white_is_zero,
+)
 from mimia.runtime.arrays import Pixels
 
 
@@ -108,6 +116,7 @@ def to_pixels(image: Image.Image, image_size: int, channels: int, bit_depth: int
     if pages > 1:
         raise DecodeError(f"a TIFF of {pages} pages: save each as a file of its own")
     eight_bit, largest = _to_eight_bits(image, bit_depth)
+    _refuse_alpha_alone(eight_bit)
     pixels = np.asarray(_fit(_to_mode(eight_bit, channels), image_size))
     return DecodedImage(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)), largest)
 
@@ -154,6 +163,8 @@ def _file_of(image: bytes | Path | Unreadable) -> io.BytesIO | Path:
 
 def _to_eight_bits(image: Image.Image, bit_depth: int | None) -> tuple[Image.Image, int | None]:
     """Return the image with eight bits a value, and its largest value if nobody says how many it has."""
+    if has_signed_bytes(image):
+        raise DecodeError("pixels are signed numbers, of which it is not known what is black")
     grey, colour = is_deep_grey(image), is_deep_colour(image)
     if not (grey or colour):
         return image, None
@@ -162,12 +173,25 @@ def _to_eight_bits(image: Image.Image, bit_depth: int | None) -> tuple[Image.Ima
     largest = None if bits else largest_value(image, colour=colour)
     if grey:
         try:
-            return to_eight_bits(image, bits or (16 if largest is None or largest < 1 << 16 else 32)), largest
+            return to_eight_bits(image, bits or _bits_for(largest), inverted=white_is_zero(image)), largest
         except ValueError as error:
             raise DecodeError(str(error)) from error
     if bits not in (None, 16):
         raise DecodeError(f"in colours of {bits} bits stored as 16, of which only the upper 8 are read: convert it")
     return image, largest
+
+
+def _bits_for(largest: int | None) -> int:
+    return 16 if largest is None or largest < 1 << 16 else 32
+
+
+def _refuse_alpha_alone(image: Image.Image) -> None:
+    """Raise if the alpha channel, which is dropped, has all that an image shows."""
+    if image.mode not in ("RGBA", "LA"):
+        return
+    lowest, highest = np.array(image.getextrema()).T
+    if lowest[-1] < highest[-1] and (lowest[:-1] == highest[:-1]).all():
+        raise DecodeError("one colour, its picture is in the alpha channel: put it on a background")
 
 
 def _to_mode(image: Image.Image, channels: int) -> Image.Image:

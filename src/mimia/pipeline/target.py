@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from mimia.config.recipes import Recipe
 from mimia.config.settings import DecoderSource, Settings
 from mimia.data.imageset import ImageSet
@@ -141,7 +143,8 @@ class CheckpointTarget(Target):
         return _ready(checkpoint, self.recipe, native.load_config(checkpoint).spec, self.loaded.id)
 
 
-_PROBES = 8  # images that a function is asked about first
+_PROBES = 8  # images that a function is asked about first, twice
+_REPEATABLE = 0.05  # difference of two answers, relative to their range
 
 
 @dataclass
@@ -161,10 +164,16 @@ class FunctionTarget(Target):
         """Return the function with the spec that the recipe makes of the shadows' images.
 
         Raises:
-            MimiaError: It does not answer, or says nothing: asked before any shadow is trained.
+            MimiaError: It does not answer, says nothing, or answers the same images otherwise each time: asked before
+                any shadow is trained.
         """
-        answer = self.embedder(images.pixels[:_PROBES])
+        answer, again = (np.asarray(self.embedder(images.pixels[:_PROBES])) for _ in range(2))
         check_variety(answer, "The target, a function to vectors, gives vectors that are")
+        if answer.shape != again.shape or np.abs(answer - again).max() > _REPEATABLE * np.ptp(answer):
+            raise MimiaError(
+                "The target, a function to vectors, gives other vectors for the same images when it is asked again: "
+                "switch off dropout, augmentation and noise."
+            )
         return ReadyTarget(self.embedder, self.recipe, spec_for(images.take(split.shadow_pool.rows), self.recipe))
 
 

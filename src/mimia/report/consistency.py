@@ -76,8 +76,11 @@ def _of_estimate(estimate: Estimate) -> str:
 def _of_evaluation(evaluation: Evaluation) -> str:
     if len(evaluation.fpr) != len(evaluation.tpr) or not evaluation.fpr:
         return f"a ROC curve has {len(evaluation.fpr)} and {len(evaluation.tpr)} rates"
-    if not all(0 <= rate <= 1 for rate in (*evaluation.fpr, *evaluation.tpr, evaluation.p_value)):
-        return "a rate or a p-value is not between 0 and 1"
+    p_values = (evaluation.p_value, evaluation.p_value_holm, evaluation.p_value_lower)
+    estimates = [each for each in vars(evaluation).values() if isinstance(each, Estimate)]
+    ends = [end for each in estimates for end in (each.value, each.low, each.high) if end is not None]
+    if not all(0 <= rate <= 1 for rate in (*evaluation.fpr, *evaluation.tpr, *p_values, *ends)):
+        return "a rate, an AUC or a p-value is not between 0 and 1"
     return "" if len(evaluation.attack) <= _LONGEST else "the name of an attack is too long"
 
 

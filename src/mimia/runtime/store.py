@@ -31,7 +31,8 @@ WORK = "work"
 """Directory of artifacts that are being built, and of their locks."""
 QUARANTINE = "quarantine"
 """Directory of damaged artifacts."""
-_STORE = "store.json"
+MARK = "store.json"
+"""File by which a directory is known to be a store."""
 _VERSION = 3
 """Part of each fingerprint: raised when artifacts of the same settings are written otherwise."""
 
@@ -160,7 +161,7 @@ class Store:
 
     def _mark_version(self) -> None:
         """Write the version of the store; say so, once, if artifacts of an older version lie there."""
-        mark = self.root / _STORE
+        mark = self.root / MARK
         with suppress(ValueError, FileNotFoundError):
             if json.loads(mark.read_bytes()) == {"version": _VERSION}:
                 return

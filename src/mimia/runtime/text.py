@@ -8,10 +8,12 @@ MASK = "***"
 """What stands for a secret."""
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,20}://")
 _ADDRESS = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)(?P<rest>[^\s'\"<>`]*)")
+_CREDENTIALS = re.compile(r"[^\s/:@'\"(“”]+:[^\s/@'\"“”]+@(?=[\w\[*])")  # also where the address is mistyped
 _AROUND = ".,:;!?)]}”…"  # of the sentence that an address stands in
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PARAMETER = re.compile(r"(?P<key>[^&;=]*)(?P<equals>=?)(?P<value>[^&;]*)")
+_PATH_PARAMETER = re.compile(r"(;[^;/=]*=)[^;/]*")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 _QUOTE = "'"
 
@@ -45,6 +47,7 @@ def masked(text: str) -> str:
     >>> masked("s3://key:sec/ret@bucket/mimia and s3://bucket/mimia")
     's3://***@bucket/mimia and s3://bucket/mimia'
     """
+    text = _CREDENTIALS.sub(f"{MASK}@", text) if "@" in text else text
     if "://" not in text:
         return text
     return _ADDRESS.sub(_masked_match, text)
@@ -76,6 +79,7 @@ def _without_secrets(address: str) -> str:
         host, rest = f"{MASK}@", rest.rpartition("@")[2]  # a password with a slash, which keys of S3 have
     rest, has_fragment, _ = rest.partition("#")
     path, has_query, query = rest.partition("?")
+    path = _PATH_PARAMETER.sub(rf"\1{MASK}", path)
     query = _PARAMETER.sub(_masked_parameter, query)
     return f"{host}{path}{has_query}{query}{f'#{MASK}' if has_fragment else ''}"
 

@@ -14,6 +14,7 @@ from mimia.data.decoding import ImageInput, Unreadable, readable_formats
 from mimia.data.imageset import LeftOut
 from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.text import shortened
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq", ".parq"})
 _ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar"})
@@ -23,9 +24,13 @@ _NO_DATA = frozenset(
     | {".pth", ".pt", ".safetensors", ".ckpt", ".onnx"}
 )
 _GUESSED = frozenset({"TGA", "ICO", "PCX", "SGI"})  # formats whose files hardly differ from others at their beginning
-_SPLITS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | dict.fromkeys(
-    ("val", "valid", "validation", "dev"), "validation"
-)
+_SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("test", "testing"), "test"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "validation"),
+    **dict.fromkeys(("eval", "evaluation"), "evaluation"),
+    **dict.fromkeys(("holdout", "heldout"), "holdout"),
+}
 
 
 class Listing(NamedTuple):
@@ -92,7 +97,9 @@ def walk(directory: Path) -> Iterator[tuple[Path, str | None]]:
             yield folder, f"a folder that cannot be listed ({error.strerror})"
             continue
         for entry in entries:
-            if entry.is_dir():
+            if _is_endless_link(entry):
+                yield Path(entry.path), "a broken link"
+            elif entry.is_dir():
                 if entry.name.startswith("."):
                     yield from ((path, "in a hidden folder") for path in _images_below(Path(entry.path)))
                 else:
@@ -101,6 +108,15 @@ def walk(directory: Path) -> Iterator[tuple[Path, str | None]]:
                 yield Path(entry.path), None
             else:
                 yield Path(entry.path), "not a regular file" if Path(entry.path).exists() else "a broken link"
+
+
+def _is_endless_link(entry: "os.DirEntry[str]") -> bool:
+    """Return whether an entry is a link that leads to itself, of which the system says nothing more."""
+    try:
+        entry.is_dir()
+    except OSError:
+        return True
+    return False
 
 
 def is_image(path: Path) -> bool:
@@ -121,10 +137,10 @@ def directory_and_split(value: object) -> tuple[Path, str] | None:
 def split_named(*names: str) -> str | None:
     """Return the split of which the first of several names speaks, if one does.
 
-    >>> split_named("train-00000-of-00002"), split_named("cats"), split_named("data", "val")
+    >>> split_named("train-00000-of-00002"), split_named("cats"), split_named("data", "split=val")
     ('train', None, 'validation')
     """
-    words = (re.split(r"[^a-z]+", name.lower())[0] for name in names)
+    words = (re.split(r"[^a-z]+", name.lower().rpartition("=")[2])[0] for name in names)
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
 
@@ -147,11 +163,14 @@ def chosen_split(name: str, splits: Iterable[str], wanted: str) -> tuple[str, st
 
 
 def fingerprint_of_files(paths: Iterable[Path], base: Path) -> str:
-    """Return a fingerprint of the files' paths below a directory, their sizes and their times of modification."""
+    """Return a fingerprint of the files' paths below a directory, their sizes, and when they and their state changed.
+
+    The time of modification alone is kept by copies and archives, also where they bring another content.
+    """
     state = {}
     for path in paths:
         stat = path.stat()
-        state[str(path.relative_to(base))] = [stat.st_size, stat.st_mtime_ns]
+        state[str(path.relative_to(base))] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
     return fingerprint(state)
 
 
@@ -189,7 +208,7 @@ def counted(count: int, noun: str) -> str:
 
 def one_line(error: Exception) -> str:
     """Return the first line of an error's text."""
-    return next(iter(str(error).splitlines()), "no reason given").rstrip(".: ")
+    return shortened(next(iter(str(error).splitlines()), "no reason given").rstrip(".: "), 120)
 
 
 def readable(path: str | Path) -> str:

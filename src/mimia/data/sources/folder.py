@@ -40,7 +40,7 @@ class Folder(Source):
         unread = [LeftOut(name, f"a parquet file of {rows:,} rows") for name, rows in tables.items()]
         self._paths, self.unread, self.notes = listing.images, (*listing.unread, *unread), listing.notes
         splits = _splits(self._directory, self._paths)
-        if split or splits:
+        if split or len(splits) > 1:
             chosen, note = chosen_split(str(self._directory), splits, split)
             self._paths, self.notes = tuple(splits[chosen]), (note, *self.notes)
         self._labelled = all(path.parent != self._directory for path in self._paths)
@@ -65,14 +65,10 @@ class Folder(Source):
 
 
 def _splits(directory: Path, paths: tuple[Path, ...]) -> dict[str, list[Path]]:
-    """Return the images of each split, if the topmost folders that differ are named like splits."""
-    parents = [path.relative_to(directory).parts[:-1] for path in paths]
-    shared = 0
-    while parents and all(len(parts) > shared for parts in parents) and len({parts[shared] for parts in parents}) == 1:
-        shared += 1
+    """Return the images of each split, if each image lies in a folder that is named like one."""
     splits: dict[str, list[Path]] = defaultdict(list)
-    for path, parts in zip(paths, parents, strict=True):
-        split = split_named(parts[shared]) if len(parts) > shared else None
+    for path in paths:
+        split = split_named(*path.relative_to(directory).parts[:-1])
         if split is None:
             return {}
         splits[split].append(path)

@@ -14,6 +14,7 @@ from mimia.data.sources.files import (
     walk,
 )
 from mimia.data.sources.huggingface_dataset import HuggingFaceDataset
+from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 
 _PATIENCE = 5  # seconds until the hub counts as out of reach
@@ -58,7 +59,8 @@ class Hub(HuggingFaceDataset):
 
     @cached_property
     def fingerprint(self) -> str:
-        return fingerprint_of_files(self._files, Path("/"))
+        files = fingerprint_of_files(self._files, Path("/"))
+        return fingerprint({"files": files, "unread": list(map(str, self.unread)), "notes": self.notes})
 
     @staticmethod
     def recognise(value: object) -> bool:

@@ -85,7 +85,7 @@ def _content(image: ImageInput) -> tuple[list[Any], bytes]:
         return [image.reason], b""
     if not isinstance(image, Image.Image):
         stat = image.stat() if image.exists() else None
-        return [str(image), stat and [stat.st_size, stat.st_mtime_ns]], b""
+        return [str(image), stat and [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]], b""
     kind = [image.mode, image.size, repr(image.info.get("transparency"))]
     try:
         return [*kind, image.getpalette()], image.tobytes()

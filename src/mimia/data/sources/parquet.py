@@ -1,11 +1,14 @@
 """Parquet files of images: one, or all those of a directory."""
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mimia.data.decoding import Unreadable
+from mimia.data.imageset import LeftOut
 from mimia.data.sources.base import Source, SourceImage
 from mimia.data.sources.files import (
     PARQUET_SUFFIXES,
@@ -27,6 +30,8 @@ from mimia.runtime.errors import MimiaError
 
 _FEW = 10  # where one kind of data is this many times more numerous, the other is a preview or a table beside it
 _LISTED = 3
+_PART = re.compile(r"(?P<before>.*?)(?P<number>\d+)-of-(?P<of>\d+)(?P<after>.*)")
+_MOST_PARTS = 100_000
 
 
 class _Table(NamedTuple):
@@ -89,6 +94,8 @@ class Parquet(Source):
             for batch in table.file.iter_batches(1024, columns=[image, *([label] if label else [])]):
                 labels = batch[label].to_pylist() if label else [""] * len(batch)
                 for cell, of_cell in zip(batch[image].to_pylist(), labels, strict=True):
+                    if cell == []:
+                        yield SourceImage(f"{name} row {row}", Unreadable("an empty list"), str(of_cell))
                     for place, value in enumerate(images := cell if isinstance(cell, list) else [cell]):
                         fallback = f"{name} row {row}" + (f" image {place}" if len(images) > 1 else "")
                         path_or_row, found = name_and_image(value, fallback)
@@ -104,7 +111,7 @@ class Parquet(Source):
                 f"{self._base} has {len(self):,} rows in parquet files and {len(listing.images):,} image files: pass a "
                 "folder or a file that has only those you mean."
             )
-        self.unread = listing.unread
+        self.unread = (*listing.unread, *_missing_parts(table.path for table in self._tables))
         if listing.images:
             named = ", ".join(readable(path.relative_to(self._base)) for path in listing.images[:_LISTED])
             beside = f"{counted(len(listing.images), 'image file')} beside the parquet files ({named})"
@@ -120,6 +127,19 @@ def tables_of_images(directory: Path) -> dict[str, int]:
         for path in _parquet_files(directory)
         if holds_encoded(_schema(path))
     }
+
+
+def _missing_parts(paths: Iterable[Path]) -> list[LeftOut]:
+    """Return the files that are missing of sets whose names say their number, as ``train-00000-of-00003``."""
+    found: dict[tuple[Path, str, str, int], set[int]] = defaultdict(set)
+    for path in paths:
+        if parts := _PART.fullmatch(path.name):
+            found[path.parent, parts["before"], parts["after"], int(parts["of"])].add(int(parts["number"]))
+    return [
+        LeftOut(f"{before}{number:05d}-of-{of:05d}{after}", "a missing file")
+        for (_, before, after, of), there in sorted(found.items())
+        for number in sorted({*range(min(of, _MOST_PARTS))} - there)
+    ]
 
 
 def _has_more_than_images(directory: Path) -> bool:

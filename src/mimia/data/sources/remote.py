@@ -15,6 +15,8 @@ from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import masked_address
 
+_SAYS_NOTHING = frozenset({"name", "type", "atime"})  # of a file's content
+
 
 class Remote(Source):
     """A file or a folder at a URL: ``file://`` is read where it lies, all else copied to the user's cache before.
@@ -58,11 +60,15 @@ def _local_copy(url: str) -> tuple[Path, str]:
     name = masked_address(url)
     if url.startswith("file://"):
         path = Path(unquote(url.removeprefix("file://").removeprefix("localhost")))
+        if not path.is_absolute():
+            raise MimiaError(f"{name} is no address of a file: it has to be file:///ABSOLUTE/PATH.")
         return directory_and_split(path) or (path, "")
     try:
         files, root = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         raise MimiaError(f"{name} cannot be opened ({one_line(error)}): install what fsspec needs for it.") from error
+    except Exception as error:  # each file system has its own
+        raise MimiaError(f"{name} cannot be opened ({_reason(error, url)}): check the address.") from error
     try:
         split = ""
         if not files.exists(root):
@@ -70,16 +76,28 @@ def _local_copy(url: str) -> tuple[Path, str]:
             root, split = (whole, split) if whole and files.exists(whole) else (root, "")
         return _copied(files, root, files.find(root, detail=True) or {root: files.info(root)}), split
     except Exception as error:  # each file system has its own
-        raise MimiaError(
-            f"{name} cannot be read ({type(error).__name__}: {one_line(error)}): check the address and the access."
-        ) from error
+        raise MimiaError(f"{name} cannot be read ({_reason(error, url)}): check the address and the access.") from error
+
+
+def _reason(error: Exception, url: str) -> str:
+    """Return why, without what the error repeats of an address with a user or a password."""
+    return type(error).__name__ if "@" in url else f"{type(error).__name__}: {one_line(error)}"
 
 
 def _copied(files: Any, root: str, found: dict[str, dict[str, Any]]) -> Path:
-    """Copy files to the cache, if they are not there; those that have changed are other files."""
-    state = {path: [info.get("size"), str(info.get("ETag") or info.get("mtime") or "")] for path, info in found.items()}
+    """Copy files to the cache, if they are not there; those that have changed are other files.
+
+    What the file system says of each file, but for its last reading, tells whether it has. Where that is the size
+    alone, they are copied each time.
+    """
+    state = {
+        path: {key: str(value) for key, value in info.items() if key not in _SAYS_NOTHING}
+        for path, info in found.items()
+    }
     place = user_cache_path("mimia") / "downloads" / fingerprint({"root": root, "files": state})
     single = list(found) == [root]
+    if any(facts.keys() <= {"size"} for facts in state.values()):
+        shutil.rmtree(place, ignore_errors=True)
     if not place.exists():
         arriving = place.with_name(f"{place.name}.arriving")
         shutil.rmtree(arriving, ignore_errors=True)
