@@ -1,7 +1,13 @@
+from collections.abc import Mapping
+from itertools import combinations
+
 import numpy as np
 import pytest
 from scipy.stats import t
 
+import mimia
+from mimia.data.imageset import ImageSet
+from mimia.models.base import MaskedImageModel
 from mimia.signals.arrays import AttackInput, ShadowSignals, Signals
 from mimia.validity.likeness import Likeness, compare_likeness, most_unlike
 
@@ -67,3 +73,38 @@ def test_signals_of_functions_are_compared_by_their_mean_and_spread() -> None:
     found = compare(of_target, Signals({"view_similarity": similarities[1:]}, ("a", "b"), ids, "query"))
     assert list(found) == ["mean of view_similarity", "spread of view_similarity over images"]
     assert all(each.ratio == pytest.approx(1) for each in found.values())
+
+
+@pytest.mark.slow
+def test_trainings_of_other_length_or_augmentation_are_noticed_and_equal_ones_are_not(digits: ImageSet) -> None:
+    """Each pair of six shadows of 100 digits, with every other one, and with two targets of each other training."""
+    order = np.random.default_rng(0).permutation(len(digits))
+    unseen, rest = digits.take(np.sort(order[:300])), order[300:]
+    recipe = {"preset": "mae-nano", "patch_size": 4, "mask_ratio": 0.5, "epochs": 120, "batch_size": 50}
+    recipe |= {"base_learning_rate": 0.016}
+
+    def train(changes: Mapping[str, object], seed: int) -> MaskedImageModel:
+        rows = np.random.default_rng(seed).permutation(rest)[:100]
+        return mimia.pretrain(digits.take(np.sort(rows)), {**recipe, **changes}, seed=seed)
+
+    others: dict[str, dict[str, object]] = {
+        "epochs × 3": {"epochs": 360},
+        "epochs / 8": {"epochs": 15},
+        "crops": {"augmentation": "crop"},
+    }
+    models = [train({}, seed) for seed in range(6)]
+    models += [train(changes, seed) for changes in others.values() for seed in (100, 101)]
+    signals = mimia.extract_signals(models, unseen, ["reconstruction", "loss_neighbourhood"], n_masks=8)
+    for name, targets in {
+        "equal": range(6),
+        **{other: (6 + 2 * n, 7 + 2 * n) for n, other in enumerate(others)},
+    }.items():
+        unlike = []
+        for pair in combinations(range(6), 2):
+            nobody = np.zeros((2, len(unseen)), dtype=bool)
+            shadows = ShadowSignals(signals, np.zeros((len(models), len(unseen)), dtype=bool)).of_models(np.array(pair))
+            for target in set(targets) - set(pair):
+                inputs = AttackInput(signals.of_model(target), ShadowSignals(shadows.signals, nobody))
+                unlike.append(most_unlike(compare_likeness(inputs)) is not None)
+        print(f"{name}: {np.mean(unlike):.3f} of {len(unlike)} are called unlike")
+        assert np.mean(unlike) <= 0.05 if name == "equal" else np.mean(unlike) >= 0.9
