@@ -6,7 +6,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,13 @@ import pytest
 from mimia.config.recipes import Recipe
 from mimia.config.settings import SignalSettings
 from mimia.data.imageset import ImageSet
+from mimia.jobs.audit import audit
 from mimia.models import endpoint
 from mimia.models.base import ModelSpec
 from mimia.models.embedders import open_embedder
 from mimia.runtime.arrays import Floats, Pixels
 from mimia.runtime.compute import ComputeSettings
+from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
 from mimia.signals.base import QueryConfig
 from mimia.signals.extract import extract_signals
@@ -351,3 +353,28 @@ def test_name_of_no_function_is_refused(refused: Callable[..., Any], name: str) 
 def test_answer_of_a_function_is_checked_likewise(refused: Callable[..., Any], wrong: Any) -> None:
     with refused("<lambda> returned"):
         open_embedder(wrong)(IMAGES)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            lambda pixels: np.random.default_rng().normal(size=(len(pixels), 8)),
+            "gives other vectors for the same images",
+        ),
+        (lambda pixels: np.ones((len(pixels), 8)), "the same for all of 8 different images"),
+    ],
+    ids=["random", "constant"],
+)
+def test_function_that_says_nothing_is_refused_before_a_shadow_is_trained(
+    answer: Callable[[Pixels], Floats],
+    message: str,
+    tmp_path: Path,
+    digits: ImageSet,
+    counted_steps: Callable[..., AbstractContextManager[list[int]]],
+) -> None:
+    images = digits.pixels[:400, 0]
+    settings = {"store": str(tmp_path / "store"), "recipe": {"epochs": 1}}
+    with counted_steps() as steps, pytest.raises(MimiaError, match=message):
+        audit(answer, members=images[:100], nonmembers=images[100:], settings=settings)
+    assert steps == [0]
