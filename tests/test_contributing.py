@@ -107,7 +107,5 @@ def test_examples_work(blocks: list[tuple[bool, str, str]], tmp_path: Path) -> N
             path.write_text(body, encoding="utf-8")
     shutil.copyfile(ROOT / "tests" / "report" / "old" / "audit-2.json", tmp_path / "report.json")
     environment = os.environ | {"PYTHONPATH": str(tmp_path / "src")}
-    ended = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", USE, str(tmp_path)], env=environment, capture_output=True, text=True
-    )
+    ended = subprocess.run([sys.executable, "-c", USE, str(tmp_path)], env=environment, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr

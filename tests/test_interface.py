@@ -44,7 +44,7 @@ def test_everything_offered_is_there_and_nothing_is_imported_before_it_is_used()
         "import sys, mimia; print({'torch', 'sklearn', 'matplotlib'} & set(sys.modules), len(dir(mimia))); "
         "[getattr(mimia, name) for name in reversed(mimia.__all__)]; mimia.defences.EMA()"
     )
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)  # noqa: S603 - our own script
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout.startswith("set()")
     assert {"audit", "infer", "pretrain", "load_model", "load_images", "extract_signals"} <= set(mimia.__all__)
 
@@ -55,7 +55,7 @@ def test_script_of_the_documentation_runs_as_it_stands(tmp_path: Path) -> None:
     code = [line for line in audit_cell.splitlines() if line.strip() and not line.startswith("#")]
     assert len(code) <= 14  # ten statements, of which the settings take five lines
     environment = os.environ | {"MPLBACKEND": "agg"}
-    ended = subprocess.run(  # noqa: S603 - our own script
+    ended = subprocess.run(
         [sys.executable, script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr
@@ -148,7 +148,7 @@ def test_types_of_the_examples_are_checked(tmp_path: Path) -> None:
     assert (ROOT / "src" / "mimia" / "py.typed").exists()
     command = [sys.executable, "-m", "mypy", "--strict"]  # with the cache that `make check` has filled
     files = [tmp_path / "right.py", tmp_path / "wrong.py"]
-    checked = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True)  # noqa: S603 - our own script
+    checked = subprocess.run([*command, *files], cwd=ROOT, capture_output=True, text=True)
     errors = [line for line in checked.stdout.splitlines() if "error: " in line]
     assert {line.partition(":")[0].rpartition("/")[2] for line in errors} == {"wrong.py"}, checked.stdout
     assert {int(line.split(":")[1]) for line in errors} == {2, 3, 4}

@@ -176,7 +176,7 @@ def test_init_writes_a_settings_file(mimia: Run) -> None:
         ("audit --attacks lira --shadows 2", r"needs 3 shadow models and has 2: raise shadows\.count, or leave it out"),
         ("audit --data others --out file", r"file cannot be written .*: name another"),
         ("audit --data others --out file/run", r"file/run cannot be written .*: name another"),
-        ("audit --data others --store file", "file/work/images is a file, .* choose another place with --store"),
+        ("audit --data others --store file", "file/.*/images is a file, .* choose another place with --store"),
         ("infer --candidates members", r"needs a target \(--target or --embeddings\) and images .* \(--reference\)"),
         ("pretrain --data members --out checkpoint", "checkpoint is not empty: choose another directory"),
         ("pretrain --data members --out ''", "value after --out is empty"),

@@ -152,7 +152,7 @@ with FileLock(sys.argv[1]):
 def test_what_another_process_has_locked_stays(store: Store, run: Run) -> None:
     work = interrupted(store)
     lock = work.with_name(f"{work.name}.lock")
-    holder = subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # noqa: S603 - our own script
+    holder = subprocess.Popen([sys.executable, "-c", HOLDER, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert holder.stdout is not None
     holder.stdout.readline()
     assert "left by an interrupted run, but in use: kept" in run("gc --delete")[1]

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.faults.numbered import halves, numbered
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from mimia.cli import app as cli
@@ -46,17 +47,7 @@ def said(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-IMAGES = ImageSet(
-    pixels=np.arange(40 * 4, dtype=np.uint8).reshape(40, 1, 2, 2),
-    ids=np.array([f"{number:032x}" for number in range(40)]),
-    names=np.array([f"{number}.png" for number in range(40)]),
-    facts=np.zeros((40, 1), np.float32),
-)
-
-
-def halves(pixels: Pixels, _: Ids) -> Floats:
-    values: Floats = pixels.reshape(len(pixels), -1) / 2
-    return values
+IMAGES = numbered(40)
 
 
 def compute_batches(work: Path, stop_at: int | None = None) -> None:
@@ -276,7 +267,7 @@ def ended_after_sigterm(process: subprocess.Popen[bytes]) -> tuple[float, str]:
 
 @pytest.mark.slow
 def test_process_that_computes_in_a_library_ends_within_5_seconds_when_told() -> None:
-    process = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 - our own script
+    process = subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     time.sleep(1)
@@ -291,7 +282,7 @@ def test_command_that_trains_ends_within_5_seconds_when_told_and_saves_its_state
     tmp_path: Path, store_with_digits: Callable[[Path], Path]
 ) -> None:
     store_with_digits(tmp_path / "store")
-    process = subprocess.Popen(TRAINING, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # noqa: S603 - our own program
+    process = subprocess.Popen(TRAINING, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     give_up = time.monotonic() + 120
     while not (found := [*(tmp_path / "store" / "work").glob("models/*/training")]):
         assert process.poll() is None

@@ -143,13 +143,27 @@ def _state(directory: Path) -> dict[str, tuple[int, ...]]:
     Hidden files are those of file managers and network disks, and never read.
     """
     found = {}
-    for folder, subfolders, files in os.walk(directory):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        for path in (os.path.join(folder, name) for name in files if not name.startswith(".")):  # noqa: PTH118 - faster
-            stat = os.stat(path) if os.path.exists(path) else os.lstat(path)  # noqa: PTH110, PTH116 - faster
-            times = () if path == str(directory / RECORD) else (stat.st_mtime_ns, stat.st_ctime_ns)  # that of last use
-            found[os.path.relpath(path, directory)] = (stat.st_mode, stat.st_ino, stat.st_size, *times)
+    for entry in _files_below(directory):
+        try:
+            stat = entry.stat()
+        except OSError:  # a broken link
+            stat = entry.stat(follow_symlinks=False)
+        name = os.path.relpath(entry.path, directory)
+        times = () if name == RECORD else (stat.st_mtime_ns, stat.st_ctime_ns)  # the record's is that of the last use
+        found[name] = (stat.st_mode, stat.st_ino, stat.st_size, *times)
     return found
+
+
+def _files_below(directory: str | Path) -> Iterator["os.DirEntry[str]"]:
+    """Yield all files, in no order; hidden ones and hidden folders are left out."""
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files_below(entry.path)
+            else:
+                yield entry
 
 
 def _own_checksum(record: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _PARAMETER = re.compile(r"(?P<key>[^&;=]*)(?P<equals>=?)(?P<value>[^&;]*)")
 _PATH_PARAMETER = re.compile(r"(;[^;/=]*=)[^;/]*")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # the last four: wide ones
 _QUOTE = "'"
 
 

@@ -33,7 +33,7 @@ def fetch(home: Path, endpoint: str, name: str = NAME, offline: bool = False) ->
     """Fetch a model in a process of its own; give what is there afterwards, and the seconds that it took."""
     environment = os.environ | {"HF_HOME": str(home), "HF_ENDPOINT": endpoint, "HF_HUB_OFFLINE": str(int(offline))}
     started = time.monotonic()
-    done = subprocess.run(  # noqa: S603 - of our own
+    done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(FETCH), name],
         env=environment,
         capture_output=True,

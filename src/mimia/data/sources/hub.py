@@ -1,6 +1,5 @@
 """What `datasets.load_dataset` opens: data sets of the hub and directories of data files."""
 
-from functools import cached_property
 from pathlib import Path
 
 from mimia.data.imageset import LeftOut
@@ -8,28 +7,24 @@ from mimia.data.sources.files import (
     PARQUET_SUFFIXES,
     chosen_split,
     directory_and_split,
-    fingerprint_of_files,
     list_images,
     one_line,
     walk,
 )
-from mimia.data.sources.huggingface_dataset import HuggingFaceDataset
-from mimia.runtime.arrays import fingerprint
+from mimia.data.sources.huggingface_dataset import DatasetFiles
 from mimia.runtime.errors import MimiaError
 
 _PATIENCE = 5  # seconds until the hub counts as out of reach
 _DATA_FILES = frozenset({".arrow", ".tar", ".zip"})
 
 
-class Hub(HuggingFaceDataset):
+class Hub(DatasetFiles):
     """A directory of data files, or ``NAME`` or ``NAME:SPLIT`` of the hub; by default the split ``train`` or the first.
 
     Raises:
         MimiaError: It cannot be opened, has no such split or no column of images, or is a directory of several splits,
             none of which is chosen, or of several kinds of data files.
     """
-
-    channels = 3
 
     def __init__(self, value: str | Path) -> None:
         import datasets
@@ -55,12 +50,7 @@ class Hub(HuggingFaceDataset):
         caches = [datasets.config.HF_DATASETS_CACHE, datasets.config.HF_CACHE_HOME]
         super().__init__(splits[chosen], name, [*([found[0]] if found else []), *map(Path, caches)])
         self.notes = (note, *self.notes) if len(splits) > 1 else self.notes
-        self._files = [Path(entry["filename"]) for entry in splits[chosen].cache_files]
-
-    @cached_property
-    def fingerprint(self) -> str:
-        files = fingerprint_of_files(self._files, Path("/"))
-        return fingerprint({"files": files, "unread": list(map(str, self.unread)), "notes": self.notes})
+        self.files = [Path(entry["filename"]) for entry in splits[chosen].cache_files]
 
     @staticmethod
     def recognise(value: object) -> bool:

@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import fsspec
 
 from mimia.data.sources.base import SourceImage
-from mimia.data.sources.files import confined, name_and_image
+from mimia.data.sources.files import confined, fingerprint_of_files, name_and_image
 from mimia.data.sources.in_memory import InMemorySource
+from mimia.runtime.arrays import fingerprint
 from mimia.runtime.errors import MimiaError
 
 
@@ -54,6 +56,22 @@ class HuggingFaceDataset(InMemorySource):
             if isinstance(image, Path) and "::" in name:
                 image = _read_from_archive(name, archives)
             yield SourceImage(name, confined(image, self._folders) if self._folders else image, *map(str, label))
+
+
+class DatasetFiles(HuggingFaceDataset):
+    """A data set of `datasets` that is read from files, whose state is its fingerprint: no image is read for it.
+
+    Attributes:
+        files: The files.
+    """
+
+    channels = 3
+    files: Sequence[Path]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        files = fingerprint_of_files(self.files, Path("/"))
+        return fingerprint({"files": files, "unread": list(map(str, self.unread)), "notes": self.notes})
 
 
 def _image_column(data: Any, name: str) -> tuple[str, tuple[str, ...]]:

@@ -1,25 +1,21 @@
 """A directory that `datasets.Dataset.save_to_disk` wrote."""
 
-from functools import cached_property
 from pathlib import Path
 
 from mimia.data.imageset import LeftOut
-from mimia.data.sources.files import chosen_split, directory_and_split, fingerprint_of_files, one_line
-from mimia.data.sources.huggingface_dataset import HuggingFaceDataset
-from mimia.runtime.arrays import fingerprint
+from mimia.data.sources.files import chosen_split, directory_and_split, one_line
+from mimia.data.sources.huggingface_dataset import DatasetFiles
 from mimia.runtime.errors import MimiaError
 
 _ONE, _SEVERAL = "state.json", "dataset_dict.json"
 
 
-class SavedDataset(HuggingFaceDataset):
+class SavedDataset(DatasetFiles):
     """What ``save_to_disk`` wrote: ``DIRECTORY``, or ``DIRECTORY:SPLIT`` of several data sets.
 
     Raises:
         MimiaError: It is damaged, has no column of images, or several data sets and none is chosen.
     """
-
-    channels = 3
 
     def __init__(self, value: str | Path) -> None:
         import datasets
@@ -39,16 +35,11 @@ class SavedDataset(HuggingFaceDataset):
             opened, notes = opened[chosen], (note,)
         super().__init__(opened, str(value), [directory])
         self.notes = (*notes, *self.notes)
-        self._files = [Path(entry["filename"]) for entry in opened.cache_files]
-        inside = {path.parent.resolve() for path in self._files}
+        self.files = [Path(entry["filename"]) for entry in opened.cache_files]
+        inside = {path.parent.resolve() for path in self.files}
         there = {path for folder in inside for path in folder.glob("*.arrow")}
-        unnamed = sorted(path.name for path in there - {path.resolve() for path in self._files})
+        unnamed = sorted(path.name for path in there - {path.resolve() for path in self.files})
         self.unread = tuple(LeftOut(name, "a data file that state.json does not name") for name in unnamed)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        files = fingerprint_of_files(self._files, Path("/"))
-        return fingerprint({"files": files, "unread": list(map(str, self.unread)), "notes": self.notes})
 
     @staticmethod
     def recognise(value: object) -> bool:
