@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "intermediate_size": 192,
     }
     torch.manual_seed(0)
-    config = ViTMAEConfig(**sizes, num_attention_heads=3, image_size=8, patch_size=2, num_channels=1)
+    config = ViTMAEConfig(**sizes, image_size=8, patch_size=2, num_channels=1)
     ViTMAEModel(config).save_pretrained(place / "encoder")
     return place
 
