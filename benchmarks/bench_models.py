@@ -31,7 +31,7 @@ def make_model(size: SizeName, image_size: int, channels: int, patch_size: int) 
 def make_batch(model: MAE, count: int, draws: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     spec = model.spec
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
     masks = [draw_random_masks(count, spec.tokens, spec.mask_ratio, generator) for _ in range(draws)]
     return images, torch.cat(masks, dim=1)

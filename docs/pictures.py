@@ -29,11 +29,11 @@ from mimia.experiments.self_test import Bed, sharpened
 from mimia.jobs.audit import audit
 from mimia.jobs.results import AuditResult
 from mimia.models.checkpoints import native
+from mimia.models.relative_error import reconstruction_errors
 from mimia.pretraining.command import pretrain
 from mimia.report.sections.gallery.pictures import make_gallery
 from mimia.runtime.arrays import Floats, Pixels, content_id
 from mimia.runtime.store import Store
-from mimia.signals.reconstruction_check import relative_error
 
 FOLDER = Path(__file__).parent / "validity"
 MEMBERS, NONMEMBERS, GREY = "#d1495b", "#1b6ca8", "#7b8794"
@@ -143,7 +143,8 @@ def draw_reconstruction(bed: Bed) -> None:
         halves, (bed.target, mistaken), ("pixels as in training", "pixels not normalised"), strict=True
     ):
         model = native.load(directory)
-        error = relative_error(model, images, read_settings(None, {"compute": {"device": "cpu"}}).compute)
+        on_cpu = read_settings(None, {"compute": {"device": "cpu"}}).compute
+        error = reconstruction_errors(model, images, on_cpu).relative
         half.suptitle(f"{name}\nerror {error:.2f} of that of the mean colour")
         exhibits = make_gallery(model, shown, [""] * len(shown), np.zeros(len(shown)), SignalSettings())
         cells = half.subplots(len(shown), 3)

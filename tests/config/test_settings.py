@@ -105,7 +105,7 @@ def test_settings_compare_by_value_and_can_be_sent_elsewhere(file: Path) -> None
         ({"recipe": {"epoch": 1}}, r"There is no setting recipe\.epoch"),
         ({"recipe": {"crop_area": (0.2, 1)}}, r"Setting recipe\.crop_area is now called recipe\.crop_scale: rename it"),
         ({"attacks": {"options": {"rmia": {"gamma": {}}}}}, r"Setting attacks\.options\.rmia\.gamma"),
-        ({"data": {"image_size": 0}}, r"Setting data\.image_size: .* greater than 0 \(given: 0\)"),
+        ({"data": {"image_size": 0}}, r"Setting data\.image_size.*: .* greater than or equal to 1 \(given: 0\)"),
         ({"split": {"seed": -1}}, r"Setting split\.seed: .* greater than or equal to 0"),
         ({"recipe": {"mask_ratio": 1}}, r"Setting recipe\.mask_ratio: .* less than 1 \(given: 1\)"),
         ({"recipe": {"base_learning_rate": float("nan")}}, r"Setting recipe\.base_learning_rate: "),

@@ -56,7 +56,7 @@ def make_model(spec: ModelSpec, architecture: BEiTArchitecture) -> BEiT:
 
 
 def make_images(spec: ModelSpec, count: int) -> Tensor:
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -116,7 +116,7 @@ def test_targets_are_tokens_of_the_image_without_a_mask() -> None:
     spec = make_spec(8, 2, 1)
     model = make_model(spec, beit_architecture("nano", CODEBOOK))
     images, masks = make_images(spec, 1), make_masks(spec, 1, draws=1)
-    hidden = unpatchify(masks[:, 0, :, None].expand(-1, -1, 4).contiguous(), 2, 1)
+    hidden = unpatchify(masks[:, 0, :, None].expand(-1, -1, 4).contiguous(), 2, spec.grid)
     other = torch.where(hidden, 255 - images, images)
     with torch.inference_mode():
         predictions = model.reconstruct(images, masks)

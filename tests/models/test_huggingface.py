@@ -63,7 +63,7 @@ def make_reference(name: str, spec: ModelSpec, config: dict[str, Any], model: Hu
 
 
 def make_images(spec: ModelSpec, count: int) -> Tensor:
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -84,7 +84,7 @@ def test_distances_and_predictions_are_those_of_transformers_for_one_image_and_m
         for image, draw in np.ndindex(2, 2):
             pixels = SPEC.normalise(images[image : image + 1])
             expected = reference(pixels, bool_masked_pos=masks[image, draw][None])
-            predicted = unpatchify(patches[image, draw][None], SPEC.patch_size, SPEC.channels)
+            predicted = unpatchify(patches[image, draw][None], SPEC.patch_size, SPEC.grid)
             torch.testing.assert_close(predicted, expected.reconstruction, rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(distances[image, draw], expected.loss, rtol=1e-5, atol=1e-5)
 

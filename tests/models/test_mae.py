@@ -53,7 +53,7 @@ def make_model(spec: ModelSpec, architecture: MAEArchitecture = SIZES["nano"]) -
 
 
 def make_images(spec: ModelSpec, count: int) -> Tensor:
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -173,24 +173,28 @@ def test_initial_weights_follow_from_the_generator_alone() -> None:
         assert 0.95 * bound < matrix.abs().max() <= bound
 
 
-@given(st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.sampled_from([1, 3]), st.integers(0, 2**32 - 1))
+GRIDS = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+@given(st.integers(1, 3), GRIDS, st.integers(1, 5), st.sampled_from([1, 3, 13]), st.integers(0, 2**32 - 1))
 @settings(max_examples=25, deadline=None)
 def test_patches_are_cut_row_by_row_and_put_together_again(
-    batch: int, grid: int, patch_size: int, channels: int, seed: int
+    batch: int, grid: tuple[int, int], patch_size: int, channels: int, seed: int
 ) -> None:
-    size = grid * patch_size
-    images = torch.rand(batch, channels, size, size, generator=torch.Generator().manual_seed(seed))
+    rows, columns = grid
+    shape = (batch, channels, rows * patch_size, columns * patch_size)
+    images = torch.rand(shape, generator=torch.Generator().manual_seed(seed))
     patches = patchify(images, patch_size)
-    for patch in range(grid**2):
-        top, left = (patch_size * place for place in divmod(patch, grid))
+    for patch in range(rows * columns):
+        top, left = (patch_size * place for place in divmod(patch, columns))
         block = images[:, :, top : top + patch_size, left : left + patch_size]
         assert torch.equal(patches[:, patch], block.permute(0, 2, 3, 1).flatten(1))
-    assert torch.equal(unpatchify(patches, patch_size, channels), images)
+    assert torch.equal(unpatchify(patches, patch_size, grid), images)
 
 
 @pytest.mark.parametrize(("width", "grid"), [(8, 3), (64, 4), (192, 5)])
 def test_positions_are_those_of_the_official_mae(width: int, grid: int) -> None:
-    positions = sincos_positions(width, grid)
+    positions = sincos_positions(width, (grid, grid))
     assert positions.shape == (1, 1 + grid**2, width)
     assert not positions[0, 0].any()
     for row in range(grid):

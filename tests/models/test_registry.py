@@ -71,7 +71,7 @@ def make_model(family: str) -> MaskedImageModel:
 
 
 def make_images(spec: ModelSpec, count: int) -> Tensor:
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -83,7 +83,7 @@ def make_masks(spec: ModelSpec, count: int, draws: int) -> Tensor:
 def on_pixels(spec: ModelSpec, masks: Tensor) -> Tensor:
     """Spread a mask of each image over its pixels: (B, 1, L) -> (B, C, H, W)."""
     values = masks[:, 0, :, None].expand(-1, -1, spec.patch_size**2 * spec.channels)
-    return unpatchify(values.contiguous(), spec.patch_size, spec.channels)
+    return unpatchify(values.contiguous(), spec.patch_size, spec.grid)
 
 
 @every_family

@@ -47,7 +47,7 @@ def make_model(spec: ModelSpec, architecture: SimMIMArchitecture = SIZES["nano"]
 
 
 def make_images(spec: ModelSpec, count: int) -> Tensor:
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     return torch.randint(256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
@@ -70,7 +70,7 @@ class SlowSimMim:
         size = self.spec.patch_size
         rows = [self.state["encoder.cls_token"].flatten()]
         for patch in range(self.spec.tokens):
-            top, left = (size * place for place in divmod(patch, self.spec.grid))
+            top, left = (size * place for place in divmod(patch, self.spec.grid[1]))
             block = pixels[:, top : top + size, left : left + size]
             kernel = self.state["encoder.patch_embed.proj.weight"]
             embedded = (kernel * block).sum(dim=(1, 2, 3)) + self.state["encoder.patch_embed.proj.bias"]
@@ -101,16 +101,18 @@ class SlowSimMim:
 
     def position_bias(self, i: int, j: int) -> Tensor:
         """Row of the bias table for the attention of place i to place j, of which 0 is the class token."""
-        table, reach = self.state["encoder.rel_pos_bias.relative_position_bias_table"], 2 * self.spec.grid - 1
+        table = self.state["encoder.rel_pos_bias.relative_position_bias_table"]
+        rows, columns = self.spec.grid
+        offsets = (2 * rows - 1) * (2 * columns - 1)
         if i == 0 and j == 0:
-            return table[reach**2 + 2]
+            return table[offsets + 2]
         if j == 0:
-            return table[reach**2 + 1]
+            return table[offsets + 1]
         if i == 0:
-            return table[reach**2]
-        down = (i - 1) // self.spec.grid - (j - 1) // self.spec.grid
-        across = (i - 1) % self.spec.grid - (j - 1) % self.spec.grid
-        return table[(down + self.spec.grid - 1) * reach + across + self.spec.grid - 1]
+            return table[offsets]
+        down = (i - 1) // columns - (j - 1) // columns
+        across = (i - 1) % columns - (j - 1) % columns
+        return table[(down + rows - 1) * (2 * columns - 1) + across + columns - 1]
 
     def layer_norm(self, name: str, x: Tensor) -> Tensor:
         variance = ((x - x.mean(dim=1, keepdim=True)) ** 2).mean(dim=1, keepdim=True)
@@ -124,12 +126,11 @@ class SlowSimMim:
         """Predict an image: (L, D) -> (C, H, W)."""
         kernel = self.state["decoder.0.weight"][:, :, 0, 0]
         channels = torch.einsum("ld,cd->cl", encoded, kernel) + self.state["decoder.0.bias"][:, None]
-        grid = channels.view(-1, self.spec.grid, self.spec.grid)
-        return F.pixel_shuffle(grid, self.spec.patch_size)
+        return F.pixel_shuffle(channels.view(-1, *self.spec.grid), self.spec.patch_size)
 
     def loss(self, pixels: Tensor, predicted: Tensor, mask: Tensor) -> Tensor:
         size = self.spec.patch_size
-        hidden = mask.view(self.spec.grid, self.spec.grid).repeat_interleave(size, 0).repeat_interleave(size, 1)
+        hidden = mask.view(self.spec.grid).repeat_interleave(size, 0).repeat_interleave(size, 1)
         return ((pixels - predicted).abs() * hidden).sum() / (hidden.sum() + 1e-5) / self.spec.channels
 
 
@@ -148,7 +149,7 @@ def test_tokens_predictions_and_distances_follow_the_definition(
             pixels = spec.normalise(images[image : image + 1])[0].double()
             encoded = slow.encode(pixels, masks[image, draw])
             predicted = slow.reconstruct(encoded)
-            whole = unpatchify(patches[image, draw][None], patch_size, channels)[0]
+            whole = unpatchify(patches[image, draw][None], patch_size, spec.grid)[0]
             expected = slow.loss(pixels, predicted, masks[image, draw])
             torch.testing.assert_close(tokens[image, draw], encoded[~masks[image, draw]].float(), rtol=1e-5, atol=1e-5)
             torch.testing.assert_close(whole, predicted.float(), rtol=1e-5, atol=1e-5)
@@ -222,7 +223,7 @@ def test_tokens_see_where_masked_patches_are_but_not_what_is_there() -> None:
     images, masks = make_images(spec, 1), make_masks(spec, 1, draws=1)
     moved = masks.roll(1, dims=-1)
     shown = ~(masks | moved)[0, 0]
-    hidden = unpatchify(masks[:, 0, :, None].expand(-1, -1, 4).clone(), 2, 1)
+    hidden = unpatchify(masks[:, 0, :, None].expand(-1, -1, 4).clone(), 2, spec.grid)
     with torch.inference_mode():
         tokens, others = model.tokens(images, masks), model.tokens(images, moved)
         assert torch.equal(tokens, model.tokens(torch.where(hidden, 255 - images, images), masks))

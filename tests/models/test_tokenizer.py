@@ -39,7 +39,7 @@ def make_spec(image_size: int = 8, patch_size: int = 2, channels: Literal[1, 3] 
 
 
 def make_images(spec: ModelSpec, count: int) -> Pixels:
-    shape = (count, spec.channels, spec.image_size, spec.image_size)
+    shape = (count, *spec.shape)
     return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
 
 
@@ -71,7 +71,7 @@ def test_token_of_a_patch_is_the_nearest_entry(image_size: int, patch_size: int,
     found = tokenizer(torch.from_numpy(images))
     assert found.shape == (3, spec.tokens)
     for image, patch in np.ndindex(3, spec.tokens):
-        row, column = divmod(patch, spec.grid)
+        row, column = divmod(patch, spec.grid[1])
         values = [
             (images[image, channel, row * patch_size + p, column * patch_size + q] / 255 - spec.mean[channel])
             / spec.std[channel]
@@ -89,7 +89,7 @@ def test_image_made_of_entries_has_their_tokens_and_tokens_decode_to_them() -> N
     spec = make_spec(channels=3)
     tokenizer = make_patch_tokenizer(spec)
     tokens = torch.randint(12, (4, 16), generator=torch.Generator().manual_seed(1))
-    pixels = spec.denormalise(unpatchify(tokenizer.decode(tokens), 2, 3))
+    pixels = spec.denormalise(unpatchify(tokenizer.decode(tokens), 2, spec.grid))
     assert torch.equal(tokenizer(pixels), tokens)
     assert tokenizer.decode(tokens[:, None]).shape == (4, 1, 16, 12)
 
@@ -99,7 +99,7 @@ def test_tokens_do_not_depend_on_the_batch_even_between_two_entries(monkeypatch:
     tokenizer = make_patch_tokenizer(spec, 8)
     tokenizer.codebook.copy_(tokenizer.codebook[[0, 1, 2, 3, 0, 1, 2, 3]])
     between = (tokenizer.codebook[:4, None] + tokenizer.codebook[None, :4]) / 2  # as near to one as to the other
-    pixels = spec.denormalise(unpatchify(between.view(1, 16, 4), 2, 1))
+    pixels = spec.denormalise(unpatchify(between.view(1, 16, 4), 2, spec.grid))
     images = torch.cat([pixels, torch.from_numpy(make_images(spec, 40)) / 255])
     together = tokenizer(images)
     assert together.max() < 4  # the first of equal entries

@@ -73,7 +73,7 @@ def rebuilt(model: MAE, image: Pixels, mask: Bools) -> Floats:
         predicted = model.reconstruct(torch.tensor(image[None]), torch.tensor(mask[None, None]))[0, 0].numpy()
     canvas = image.transpose(1, 2, 0) / 255
     for place in np.flatnonzero(mask):
-        top, left = side * (place // spec.grid), side * (place % spec.grid)
+        top, left = side * (place // spec.grid[1]), side * (place % spec.grid[1])
         patch = canvas[top : top + side, left : left + side]
         values = predicted[place].reshape(side, side, spec.channels)
         if spec.target_space == "patch-normalised":

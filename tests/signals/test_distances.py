@@ -119,7 +119,7 @@ def test_distances_are_their_formulas(
 ) -> None:
     spec = spec_of(*sizes, channels)
     generator = np.random.default_rng(seed)
-    shape = (2, channels, spec.image_size, spec.image_size)
+    shape = (2, *spec.shape)
     images = generator.integers(0, 256, shape, dtype=np.uint8)
     predicted = images[:, None] / 255 + noise * generator.normal(size=(2, 2, *shape[1:]))  # some beyond [0, 1]
     patches = normalised(spec, predicted.reshape(4, *shape[1:])).view(2, 2, spec.tokens, -1)

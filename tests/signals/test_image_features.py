@@ -45,14 +45,14 @@ def slow_features(image: Pixels, hidden: Bools, patch: int, spec: ModelSpec, see
     network = untrained_network(spec.channels, seed)
     with torch.inference_mode():
         response = network(spec.normalise(torch.from_numpy(slow_hide(image, hidden, size))[None]))[0].numpy()
-    row, column = divmod(patch, spec.grid)
+    row, column = divmod(patch, spec.grid[1])
     rows, columns = (slice(max(0, size * (place - 1)), size * (place + 2)) for place in (row, column))
     return [*response[:, rows, columns].mean(axis=(1, 2)).tolist(), 1.0]
 
 
 def slow_predictability(image: Pixels, name: str, spec: ModelSpec, seed: int) -> float:
     """Predict each patch of one image by scikit-learn's ridge regression, fitted to the patches of the other folds."""
-    size, grid = spec.patch_size, spec.grid
+    size = spec.patch_size
     folds = ~complementary_masks(np.array([name]), 4, spec.tokens, spec.tokens // 4, seed)[0]
     features = np.array(
         [slow_features(image, folds[folds[:, patch]][0], patch, spec, seed) for patch in range(spec.tokens)]
@@ -61,7 +61,7 @@ def slow_predictability(image: Pixels, name: str, spec: ModelSpec, seed: int) ->
     patches = np.array(
         [
             normalised[:, size * row : size * (row + 1), size * column : size * (column + 1)].ravel()
-            for row, column in np.ndindex(grid, grid)
+            for row, column in np.ndindex(spec.grid)
         ]
     )
     errors: list[float] = []

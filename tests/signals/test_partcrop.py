@@ -68,15 +68,16 @@ def test_uniform_response_has_no_divergence_from_the_uniform_one_and_a_peak_a_la
 
 def slow_canvas(crop: Floats, spec: ModelSpec) -> tuple[Floats, list[int]]:
     """Show a crop at half its size in the middle of an image, and say which patches it covers."""
-    size, side = spec.patch_size, max(1, spec.grid // 2)
-    first = (spec.grid - side) // 2
+    size, (grid, _) = spec.patch_size, spec.grid
+    side = max(1, grid // 2)
+    first = (grid - side) // 2
     canvas = np.zeros_like(crop)
-    ratio = spec.grid * size // (side * size)
-    assert ratio * side == spec.grid
+    ratio = grid * size // (side * size)
+    assert ratio * side == grid
     for channel, y, x in np.ndindex(len(crop), side * size, side * size):
         block = crop[channel, ratio * y : ratio * (y + 1), ratio * x : ratio * (x + 1)]
         canvas[channel, first * size + y, first * size + x] = np.rint(block.mean(dtype=np.float64))
-    covered = [row * spec.grid + column for row in range(first, first + side) for column in range(first, first + side)]
+    covered = [row * grid + column for row in range(first, first + side) for column in range(first, first + side)]
     return canvas, covered
 
 

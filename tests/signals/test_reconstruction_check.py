@@ -10,13 +10,14 @@ from mimia.data.imageset import ImageSet
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.mae import MAE
+from mimia.models.relative_error import reconstruction_errors
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained
 from mimia.pretraining.specs import spec_for
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
-from mimia.signals.reconstruction_check import check_reconstruction, relative_error
+from mimia.signals.reconstruction_check import check_reconstruction
 
 COMPUTE = ComputeSettings(device="cpu", threads=1)
 Changed = Callable[..., MaskedImageModel]
@@ -47,7 +48,9 @@ def test_model_in_its_own_space_is_better_than_the_mean_colour(trained: Path, di
         centred = target - target.mean(dim=(0, 1))
         blind = [float(centred[row][masks[row, 0]].square().mean()) for row in range(len(others))]
         own = model.distances(pixels, masks).mean()
-    assert relative_error(model, others, COMPUTE) == pytest.approx(float(own) / np.mean(blind), rel=1e-5)
+    assert reconstruction_errors(model, others, COMPUTE).relative == pytest.approx(
+        float(own) / np.mean(blind), rel=1e-5
+    )
     check_reconstruction(model, others, COMPUTE)
 
 

@@ -8,8 +8,8 @@ import inspect
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args, get_origin
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Union, cast, get_args, get_origin
 
 import typer
 from typer.core import TyperCommand
@@ -157,6 +157,8 @@ def _kind(annotation: Any) -> tuple[Any, str | None]:
         annotation = next(each for each in get_args(annotation) if each is not NoneType)
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
+    if get_origin(annotation) in (Union, UnionType):  # a size, which is one number or two
+        return str, "N|HxW"
     if get_origin(annotation) is Literal:
         return str, "|".join(get_args(annotation))
     return (str if get_origin(annotation) is tuple else annotation), None

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from mimia.config.recipes import Seed
+from mimia.config.sizes import Size
 from mimia.runtime.text import MASK
 
 CanaryKind = Literal["image", "noise", "patches"]
@@ -54,11 +55,10 @@ class DataSettings(Table):
         "keep",
         description="non-members that show the same picture as a member: 'keep' reports them, 'remove' leaves them out",
     )
-    image_size: PositiveInt | None = Field(
+    image_size: Size | None = Field(
         None,
-        le=4096,
-        description="side in pixels that images are resized to (shorter side, then centre crop); "
-        "default: the target's, or else the images' own",
+        description="side in pixels, or HEIGHTxWIDTH, that images are resized to (as little as covers it, then centre "
+        "crop); default: the target's, or else the images' own",
     )
     bit_depth: PositiveInt | None = Field(
         None,

@@ -1,11 +1,13 @@
 """Recipes of pre-training: named ones, and the keys that change them."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ModelWrapValidatorHandler,
     PositiveInt,
     SerializeAsAny,
     field_validator,
@@ -31,6 +33,10 @@ _FLAT = {
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Proportion = Annotated[float, Field(gt=0, le=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what scikit-learn takes
+
+
+class OnDefaultPreset(dict[str, Any]):
+    """Values of a recipe whose preset nobody named."""
 
 
 class Recipe(BaseModel):
@@ -77,6 +83,16 @@ class Recipe(BaseModel):
         {}, description="what protects the training images: a table of settings for each defence, by its name"
     )
     seed: Seed = Field(0, description="seed of the target's training; shadows follow from it")
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _remember_given(cls, values: Any, validate: ModelWrapValidatorHandler["Recipe"]) -> "Recipe":
+        """Take the keys that only the preset gives out of ``model_fields_set``."""
+        recipe = validate(values)
+        if isinstance(values, dict):
+            chosen = {"preset"} if isinstance(values, OnDefaultPreset) else set()
+            recipe.model_fields_set.intersection_update(_without_flat_keys(values).keys() - chosen)
+        return recipe
 
     @model_validator(mode="before")
     @classmethod
@@ -138,6 +154,23 @@ class Recipe(BaseModel):
     def undefended(self) -> "Recipe":
         """The same recipe without defences and without ``stop_epoch``."""
         return self.model_copy(update={name: type(self).model_fields[name].default for name in _LATER})
+
+    def imitating(self, facts: Mapping[str, Any], preset: str) -> "Recipe":
+        """Return the recipe by which shadows imitate a checkpoint: what is given, else the facts, else the preset.
+
+        A preset that was named says all that is not given, and the facts are not used.
+
+        Args:
+            facts: Keys of a recipe that the checkpoint's file says of its training.
+            preset: Recipe of the checkpoint's family, which says the rest.
+
+        Raises:
+            ValueError: The keys contradict each other.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        if "preset" in given:
+            return self
+        return type(self).model_validate({"preset": preset, **facts, **given})
 
     @property
     def needs_validation(self) -> bool:

@@ -7,13 +7,12 @@ file and command line alone.
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import (
     Field,
     NonNegativeInt,
-    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -27,13 +26,16 @@ from pydantic_settings import (
 
 from mimia.config.image_settings import CanarySettings, DataSettings, Name, SplitSettings, Table
 from mimia.config.mistakes import explain
-from mimia.config.recipes import Augmentation, Recipe, Seed, SizeName
+from mimia.config.recipes import Augmentation, OnDefaultPreset, Recipe, Seed, SizeName
+from mimia.config.sizes import Size
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
 
 DecoderSource = Literal["own", "fitted", "shadow", "aligned"]
 JsonScalar = bool | int | float | str
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(gt=0, le=1)]
 Distance = Literal["training", "mse", "mae", "patch-normalised", "ssim"]
 Patches = Literal["masked", "visible", "all"]
 
@@ -44,15 +46,18 @@ class CheckpointSettings(Table):
     target_space: Literal["normalised", "patch-normalised"] | None = Field(
         None, description="what the decoder predicts: normalised pixels, or pixels normalised patch by patch"
     )
-    image_size: PositiveInt | None = Field(
-        None, description="side in pixels of the training images, for a Swin, which takes images of any size"
+    image_size: Size | None = Field(
+        None, description="side in pixels of the training images, or height and width, where the file does not show it"
     )
     mask_ratio: float | None = Field(None, gt=0, lt=1, description="proportion of patches masked in training")
     cell_size: PositiveInt | None = Field(
         None, description="side in pixels of the cells that were masked as a whole (SimMIM)"
     )
-    mean: tuple[float, ...] | None = Field(None, description="mean of each channel of raw pixels in [0, 1]")
-    std: tuple[PositiveFloat, ...] | None = Field(None, description="standard deviation of each channel")
+    mean: tuple[Mean, ...] | None = Field(None, description="mean of each channel of raw pixels in [0, 1]")
+    std: tuple[Deviation, ...] | None = Field(
+        None, description="what pixels in [0, 1] are divided by, for each channel: their standard deviation"
+    )
+    channel_order: Literal["rgb", "bgr"] | None = Field(None, description="order of the colours in training")
     heads: PositiveInt | None = Field(None, description="attention heads of the encoder")
     decoder_heads: PositiveInt | None = Field(None, description="attention heads of the decoder")
     tokenizer: Name | None = Field(
@@ -198,7 +203,7 @@ class Settings(BaseSettings):
         recipe = values.get("recipe", {})
         if isinstance(recipe, dict) and "preset" not in recipe:
             preset = "mae-nano" if sources == {"digits"} else "mae-micro"
-            values = values | {"recipe": recipe | {"preset": preset}}
+            values = values | {"recipe": OnDefaultPreset(recipe | {"preset": preset})}
         return values
 
     @classmethod
@@ -234,7 +239,7 @@ def read_settings(file: Path | None, values: Mapping[str, Any]) -> Settings:
         model_config = SettingsConfigDict(toml_file=file)
 
     try:
-        return Settings(**FromFile(**values).model_dump())  # of a class that compares and pickles
+        return Settings(**FromFile(**values).model_dump(exclude_unset=True))  # of a class that compares and pickles
     except ValidationError as error:
         raise MimiaError(explain(error)) from error
     except RecursionError as error:

@@ -30,7 +30,8 @@ def augment(
     mirrored = torch.rand(len(images), generator=generator, device=images.device) < 0.5
     if kind == "flip":
         return torch.where(mirrored.view(-1, 1, 1, 1), images.flip(-1), images)
-    left, top, width, height = random_crops(len(images), generator, crop_scale)
+    aspect = images.shape[-2] / images.shape[-1]
+    left, top, width, height = random_crops(len(images), generator, crop_scale, aspect)
     # Corners are in units of the image; grid_sample's coordinates run from -1 to 1.
     zero = torch.zeros_like(width)
     sign = torch.where(mirrored, -1.0, 1.0)
@@ -42,21 +43,28 @@ def augment(
 
 
 def random_crops(
-    count: int, generator: torch.Generator, crop_scale: tuple[float, float]
+    count: int, generator: torch.Generator, crop_scale: tuple[float, float], aspect: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Draw the boxes of random resized crops of square images.
+    """Draw the boxes of random resized crops.
 
     The area is uniform and the aspect ratio log-uniform; of ten tries the first that fits in the image is taken, or
     else the whole image.
 
+    Args:
+        count: Number of crops.
+        generator: Source of randomness, whose device is used.
+        crop_scale: Smallest and largest proportion of the image.
+        aspect: Height of the images divided by their width.
+
     Returns:
-        Left, top, width and height, each (count,), in units of the image's side.
+        Left, top, width and height, each (count,), in units of the image's sides.
     """
     device = generator.device
     scale, ratio, across, down = torch.rand(4, count, _TRIES, generator=generator, device=device)
     scale = crop_scale[0] + (crop_scale[1] - crop_scale[0]) * scale
     low, high = torch.tensor(_CROP_RATIO, device=device).log()
     ratio = torch.exp(low + (high - low) * ratio)
+    ratio = ratio * aspect  # of the units
     width, height = (scale * ratio).sqrt(), (scale / ratio).sqrt()
     fits = (width <= 1) & (height <= 1)
     first = fits.to(torch.uint8).argmax(dim=1, keepdim=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mimia.config.sizes import height_and_width
 from mimia.data.account import SourceAccount
 from mimia.data.bit_depth import refuse_unknown_depth
 from mimia.data.decoding import DecodedImage, DecodeError, open_image, shorter_side, to_pixels
@@ -29,12 +30,12 @@ class Shape(NamedTuple):
     """What images are decoded to.
 
     Attributes:
-        size: Height and width in pixels.
+        size: Side of squares in pixels, or height and width.
         channels: 1 (grey) or 3 (RGB).
         bit_depth: Bits of deep images, if the user says them.
     """
 
-    size: int
+    size: int | tuple[int, int]
     channels: int
     bit_depth: int | None
 
@@ -99,7 +100,7 @@ def write_decoded(sources: Sequence[Source], shape: Shape, pool: Executor, direc
             accounts.append(account)
     np.save(directory / "facts.npy", np.stack(facts))
     meta = {
-        "shape": [len(ids), shape.channels, shape.size, shape.size],
+        "shape": [len(ids), shape.channels, *height_and_width(shape.size)],
         "ids": ids,
         "names": [item.name for item in kept],
         "labels": [item.label for item in kept],

@@ -16,6 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from mimia.config.sizes import height_and_width, sides
 from mimia.data.bit_depth import (
     declared_bits,
     has_signed_bytes,
@@ -50,6 +51,9 @@ def readable_formats() -> tuple[str, ...]:
     """Return those of the formats that this machine's Pillow reads; the names of some of them go for others too."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+_LARGEST_SCALE = 2.0  # by which an image is enlarged
 
 
 class DecodeError(Exception):
@@ -87,12 +91,12 @@ class DecodedImage(NamedTuple):
     largest: int | None = None
 
 
-def decode(image: ImageInput, image_size: int, channels: int, bit_depth: int | None = None) -> Pixels:
-    """Decode an image, scale its shorter side to the size, and crop the centre.
+def decode(image: ImageInput, image_size: int | tuple[int, int], channels: int, bit_depth: int | None = None) -> Pixels:
+    """Decode an image, scale it until it covers the size, and crop the centre.
 
     Args:
         image: Content of an image file, its path, or an image of Pillow's.
-        image_size: Height and width in pixels.
+        image_size: Side of a square in pixels, or height and width.
         channels: 1 (grey) or 3 (RGB).
         bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the file says, or else 16.
 
@@ -107,17 +111,19 @@ def decode(image: ImageInput, image_size: int, channels: int, bit_depth: int | N
         return to_pixels(opened, image_size, channels, bit_depth).pixels
 
 
-def to_pixels(image: Image.Image, image_size: int, channels: int, bit_depth: int | None = None) -> DecodedImage:
+def to_pixels(
+    image: Image.Image, image_size: int | tuple[int, int], channels: int, bit_depth: int | None = None
+) -> DecodedImage:
     """Decode an opened image as `decode` does."""
-    if 2 * min(image.size) < image_size:
-        width, height = image.size
-        raise DecodeError(f"too small: {width}×{height} pixels for a size of {image_size}")
+    (width, height), wanted = image.size, height_and_width(image_size)
+    if _scale(image, wanted) > _LARGEST_SCALE:
+        raise DecodeError(f"too small: {width}×{height} pixels for a size of {sides(image_size)}")
     pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
     if pages > 1:
         raise DecodeError(f"a TIFF of {pages} pages: save each as a file of its own")
     eight_bit, largest = _to_eight_bits(image, bit_depth)
     _refuse_alpha_alone(eight_bit)
-    pixels = np.asarray(_fit(_to_mode(eight_bit, channels), image_size))
+    pixels = np.asarray(_fit(_to_mode(eight_bit, channels), wanted))
     return DecodedImage(pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1)), largest)
 
 
@@ -200,11 +206,16 @@ def _to_mode(image: Image.Image, channels: int) -> Image.Image:
     return image.convert("L" if channels == 1 else "RGB")
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
+def _scale(image: Image.Image, wanted: tuple[int, int]) -> float:
+    """Return the factor by which an image just covers a height and width."""
+    return max(wanted[0] / image.height, wanted[1] / image.width)
+
+
+def _fit(image: Image.Image, wanted: tuple[int, int]) -> Image.Image:
     width, height = image.size
-    if min(width, height) != size:
-        scale = size / min(width, height)
-        width, height = max(size, round(width * scale)), max(size, round(height * scale))
+    scale = _scale(image, wanted)
+    if scale != 1:
+        width, height = max(wanted[1], round(width * scale)), max(wanted[0], round(height * scale))
         image = image.resize((width, height), Image.Resampling.BICUBIC)
-    left, top = (width - size) // 2, (height - size) // 2
-    return image.crop((left, top, left + size, top + size))
+    left, top = (width - wanted[1]) // 2, (height - wanted[0]) // 2
+    return image.crop((left, top, left + wanted[1], top + wanted[0]))

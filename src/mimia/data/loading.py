@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mimia.config.sizes import height_and_width
 from mimia.data.account import SourceAccount, refuse_if_many_left_out
 from mimia.data.bit_depth import DEEPEST
 from mimia.data.decoded import Shape, common_size, read_decoded, write_decoded
@@ -47,16 +48,16 @@ class ReadOptions:
     """How images are read.
 
     Attributes:
-        image_size: Height and width in pixels; by default the shorter side that most images have.
+        image_size: Side of squares in pixels, or height and width; by default the shorter side that most images have.
         channels: 1 or 3; by default 1 if all sources are grey, as the digits and arrays without colours are, else 3.
         size_if_mixed: The size where none is given and most images differ.
         bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the files say or show.
         allow_skipped: Whether more than 1 % of a source may be left out.
     """
 
-    image_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
     channels: int | None = None
-    size_if_mixed: int | None = None
+    size_if_mixed: int | tuple[int, int] | None = None
     bit_depth: int | None = None
     allow_skipped: bool = False
 
@@ -113,18 +114,18 @@ def load_sides(sources: Mapping[str, SourceLike], store: Store, reading: ReadOpt
 def load_images(
     images: SourceLike | ImageSet,
     *,
-    image_size: int | None = None,
+    image_size: int | tuple[int, int] | None = None,
     channels: int | None = None,
     bit_depth: int | None = None,
     allow_skipped: bool = False,
     store: Store | str | Path | None = None,
 ) -> ImageSet:
-    """Return the images of one source, scaled and cropped to squares of one size.
+    """Return the images of one source, scaled and cropped to one size.
 
     Args:
         images: A path or name, or images in memory, as `mimia.data.sources.open_source` describes them. An `ImageSet`
             is returned as it is.
-        image_size: Height and width in pixels; by default the shorter side that most images have.
+        image_size: Side of squares in pixels, or height and width; by default the shorter side that most images have.
         channels: 1 (grey) or 3 (RGB); by default 1 if all images are known to be grey, else 3.
         bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the files say or show.
         allow_skipped: Whether more than 1 % of the images may be left out.
@@ -142,8 +143,8 @@ def load_images(
     """
     if isinstance(images, ImageSet):
         return images
-    if image_size is not None and image_size < 1:
-        raise MimiaError(f"image_size is {image_size!r}: pass a positive number of pixels.")
+    if image_size is not None and min(height_and_width(image_size)) < 1:
+        raise MimiaError(f"image_size is {image_size!r}: pass positive numbers of pixels.")
     if channels not in (None, 1, 3):
         raise MimiaError(f"channels is {channels!r}: pass 1 (grey) or 3 (RGB).")
     if bit_depth is not None and not 1 <= bit_depth <= DEEPEST:

@@ -1,16 +1,26 @@
 """What pre-training and attacks need of a masked-image model, whatever its family."""
 
+import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 from torch import Tensor, nn
 
+from mimia.config.sizes import Size, height_and_width, sides
 from mimia.models import masking
 from mimia.models.masking import MaskKind
 from mimia.models.patches import patch_statistics, patchify, unpatchify
-from mimia.models.sizes import LARGEST_IMAGE, MOST_TOKENS
+from mimia.models.sizes import MOST_CHANNELS, MOST_TOKENS
 from mimia.runtime.arrays import Bools, Ids
 
 TargetSpace = Literal["normalised", "patch-normalised", "tokens", "latents"]
@@ -24,8 +34,8 @@ class ModelSpec(BaseModel):
     """Images that a model takes, how they are masked, and the space in which it predicts them.
 
     Attributes:
-        image_size: Height and width in pixels.
-        channels: 1 (grey) or 3 (RGB).
+        image_size: Side of square images in pixels, or height and width.
+        channels: 1 (grey), 3 (RGB), or the number of bands.
         patch_size: Height and width of a patch in pixels.
         masking: How patches are chosen in pre-training.
         mask_ratio: Proportion of the patches that is masked in pre-training.
@@ -37,8 +47,8 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    image_size: PositiveInt = Field(le=LARGEST_IMAGE)
-    channels: Literal[1, 3]
+    image_size: Size
+    channels: PositiveInt = Field(le=MOST_CHANNELS)
     patch_size: PositiveInt
     masking: MaskKind = "random"
     mask_ratio: float = Field(gt=0, lt=1)
@@ -49,20 +59,20 @@ class ModelSpec(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "ModelSpec":
-        if self.image_size % self.patch_size:
+        shown = sides(self.image_size)
+        if any(side % self.patch_size for side in self.shape[1:]):
             raise ValueError(
-                f"patches of {self.patch_size} px do not tile images of {self.image_size} px: "
-                f"choose a patch size that divides {self.image_size}"
+                f"patches of {self.patch_size} px do not tile images of {shown} px: "
+                f"choose a patch size that divides {shown}"
             )
         if self.tokens > MOST_TOKENS:
             raise ValueError(
-                f"images of {self.image_size} px have {self.tokens:,} patches of {self.patch_size} px, and "
+                f"images of {shown} px have {self.tokens:,} patches of {self.patch_size} px, and "
                 f"{MOST_TOKENS:,} are the most: choose larger patches"
             )
-        if self.grid % self.cell:
+        if any(side % self.cell for side in self.grid):
             raise ValueError(
-                f"cells of {self.cell * self.patch_size} px do not tile images of {self.image_size} px: "
-                "choose cells that do"
+                f"cells of {self.cell * self.patch_size} px do not tile images of {shown} px: choose cells that do"
             )
         if not 0 < self.visible < self.tokens:
             raise ValueError(
@@ -74,14 +84,25 @@ class ModelSpec(BaseModel):
         return self
 
     @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.channels, *height_and_width(self.image_size)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        _, height, width = self.shape
+        return height // self.patch_size, width // self.patch_size
 
     @property
     def tokens(self) -> int:
         """Patches of an image, L."""
-        return self.grid**2
+        return math.prod(self.grid)
+
+    @property
+    def cells(self) -> int:
+        """Cells of an image."""
+        return self.tokens // self.cell**2
 
     @property
     def visible(self) -> int:
@@ -90,7 +111,7 @@ class ModelSpec(BaseModel):
             case "random":
                 return masking.visible_count(self.tokens, self.mask_ratio)
             case "cell":
-                return masking.visible_cells((self.grid // self.cell) ** 2, self.mask_ratio) * self.cell**2
+                return masking.visible_cells(self.cells, self.mask_ratio) * self.cell**2
             case "blockwise":
                 return self.tokens - round(self.tokens * self.mask_ratio)
 
@@ -113,8 +134,7 @@ class ModelSpec(BaseModel):
             case "random":
                 return masking.complementary_masks(ids, draws, self.tokens, self.visible, seed)
             case "cell":
-                cells = (self.grid // self.cell) ** 2
-                masks = masking.complementary_masks(ids, draws, cells, self.visible // self.cell**2, seed)
+                masks = masking.complementary_masks(ids, draws, self.cells, self.visible // self.cell**2, seed)
                 return masking.spread_cells(masks, self.grid, self.cell)
             case "blockwise":
                 return self.scoring_masks(ids, draws, seed)
@@ -148,7 +168,16 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are written only where they are set, so that models from before there were these fields are found."""
+
     family: str
+
+    @model_serializer(mode="wrap")
+    def _without_unset_later(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unset = {name for name in self.later if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in serialise(self).items() if name not in unset}
 
 
 class MaskedImageModel(nn.Module, ABC):
@@ -167,10 +196,10 @@ class MaskedImageModel(nn.Module, ABC):
 
     def __repr__(self) -> str:
         weights = sum(value.numel() for value in self.parameters())
-        spec = self.spec
+        shape = "×".join(map(str, self.spec.shape))
         return (
-            f"<{self.architecture.family} with {weights:,} parameters for images of {spec.channels}×{spec.image_size}×"
-            f"{spec.image_size} in patches of {spec.patch_size}>"
+            f"<{self.architecture.family} with {weights:,} parameters for images of {shape} in patches of "
+            f"{self.spec.patch_size}>"
         )
 
     @property
@@ -233,5 +262,5 @@ class MaskedImageModel(nn.Module, ABC):
         """Reconstruct whole images as raw pixels, where [0, 1] is what can be shown: (B, K, C, H, W)."""
         spec = self.spec
         patches = self.in_pixels(self.reconstruct(images, masks), images)
-        pixels = unpatchify(patches.flatten(0, 1), spec.patch_size, spec.channels)
+        pixels = unpatchify(patches.flatten(0, 1), spec.patch_size, spec.grid)
         return spec.denormalise(pixels).view(*masks.shape[:2], *pixels.shape[1:])

@@ -142,10 +142,10 @@ class BEiT(TokenModel):
         spec = self.spec
         if isinstance(self.tokenizer, PatchTokenizer):
             patches = self.tokenizer.decode(self.reconstruct(images, masks).argmax(dim=-1)).flatten(0, 1)
-            pixels = spec.denormalise(unpatchify(patches, spec.patch_size, spec.channels))
+            pixels = spec.denormalise(unpatchify(patches, spec.patch_size, spec.grid))
         else:
-            grid = masks.view(-1, 1, spec.grid, spec.grid)
-            hidden = grid.repeat_interleave(spec.patch_size, dim=2).repeat_interleave(spec.patch_size, dim=3)
+            of_patches = masks.view(-1, 1, *spec.grid)
+            hidden = of_patches.repeat_interleave(spec.patch_size, dim=2).repeat_interleave(spec.patch_size, dim=3)
             visible, _ = for_each_mask(spec.denormalise(spec.normalise(images)), masks)
             pixels = torch.where(hidden, _GREY, visible)
         return pixels.view(*masks.shape[:2], *pixels.shape[1:])

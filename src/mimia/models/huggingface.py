@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from mimia.config.recipes import SizeName
+from mimia.config.sizes import collapsed, sides
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
 from mimia.models.family import Family
 from mimia.models.patches import equal_visible, patchify
@@ -62,10 +63,11 @@ def swin_architecture(size: SizeName, spec: ModelSpec) -> HuggingFaceArchitectur
         raise MimiaError(f"There is no Swin of the size {size}: choose one of {', '.join(_SWIN)}.")
     width, depths, heads, window = _SWIN[size]
     merged = 2 ** (len(depths) - 1)  # patches along one side of a last token
-    if spec.grid % merged:
+    if any(side % merged for side in spec.grid):
+        shown = sides(collapsed(spec.grid))
         raise MimiaError(
-            f"A Swin of the size {size} halves its grid {len(depths) - 1} times, and the images have {spec.grid} "
-            f"patches along a side: choose a patch size that makes it a multiple of {merged}."
+            f"A Swin of the size {size} halves its grid {len(depths) - 1} times, and the images have {shown} patches "
+            f"along a side: choose a patch size that makes it a multiple of {merged}."
         )
     return HuggingFaceArchitecture(
         model_type="swin",
@@ -73,7 +75,7 @@ def swin_architecture(size: SizeName, spec: ModelSpec) -> HuggingFaceArchitectur
             "embed_dim": width,
             "depths": [*depths],
             "num_heads": [*heads],
-            "window_size": min(window, spec.grid // merged),
+            "window_size": min(window, min(spec.grid) // merged),
             "encoder_stride": spec.patch_size * merged,
         },
     )
@@ -157,7 +159,15 @@ def configuration(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
     """Complete the settings of a configuration by those that follow from the spec.
 
     Dropout is off: it draws from the global random state, and a training has to be a function of its seed alone.
+
+    Raises:
+        MimiaError: The images are not square, for which transformers' models have no reconstruction.
     """
+    if not isinstance(spec.image_size, int):
+        raise MimiaError(
+            f"Images of {sides(spec.image_size)} pixels are not square, and a model of transformers takes square ones "
+            "alone: crop or scale them (--image-size N)."
+        )
     of_spec: dict[str, Any] = {
         "image_size": spec.image_size,
         "patch_size": spec.patch_size,

@@ -1,9 +1,10 @@
 """Masked autoencoder with a ViT (He et al., arXiv 2111.06377), parameter names of the official code."""
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Any, ClassVar, Literal
 
 import torch
-from pydantic import NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
 
 from mimia.config.recipes import SizeName
@@ -17,9 +18,16 @@ from mimia.models.vit import LAYER_NORM_EPS, Block, PatchEmbed, sincos_positions
 class MAEArchitecture(Architecture):
     """Width, depth and heads of an encoder and its decoder; an encoder alone has a decoder of width 0.
 
-    ``norm_eps`` is what layer normalisation adds to the variance: 1e-6 in the official code, and often 1e-12 in files
-    of transformers.
+    Attributes:
+        norm_eps: What layer normalisation adds to the variance: 1e-6 in the official code, and often 1e-12 in files of
+            transformers.
+        class_token: Whether a class token stands before the patches.
+        class_position: Whether that has a row of its own among the positions; without a class token there is none.
+        registers: Number of register tokens between class token and patches (Darcet et al., arXiv 2309.16588).
+        layer_scale: Whether residuals are scaled channel by channel.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"class_token", "class_position", "registers", "layer_scale"})
 
     family: Literal["mae"] = "mae"
     width: Width
@@ -29,6 +37,10 @@ class MAEArchitecture(Architecture):
     decoder_depth: Depth = 0
     decoder_heads: NonNegativeInt = 0
     norm_eps: Epsilon = LAYER_NORM_EPS
+    class_token: bool = True
+    class_position: bool = True
+    registers: int = Field(0, ge=0, le=64)
+    layer_scale: bool = False
 
     @model_validator(mode="after")
     def _divisible(self) -> "MAEArchitecture":
@@ -36,6 +48,16 @@ class MAEArchitecture(Architecture):
         if self.decoder_width:
             check_heads(self.decoder_width, self.decoder_heads)
         return self
+
+    @property
+    def prefix(self) -> int:
+        """Number of tokens before the patches."""
+        return self.class_token + self.registers
+
+    @property
+    def has_class_position(self) -> bool:
+        """Whether the first row of the positions is that of a class token."""
+        return self.class_token and self.class_position
 
 
 def _architecture(encoder: tuple[int, int, int], decoder: tuple[int, int, int]) -> MAEArchitecture:
@@ -82,22 +104,33 @@ class MAE(MaskedImageModel):
         self.architecture: MAEArchitecture = architecture
         width, decoder_width, eps = architecture.width, architecture.decoder_width, architecture.norm_eps
         self.patch_embed = PatchEmbed(spec.patch_size, spec.channels, width)
-        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.pos_embed = nn.Parameter(sincos_positions(width, spec.grid), requires_grad=False)
-        self.blocks = nn.ModuleList(Block(width, architecture.heads, eps) for _ in range(architecture.depth))
+        if architecture.class_token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        if architecture.registers:
+            self.reg_token = nn.Parameter(torch.zeros(1, architecture.registers, width))
+        self.pos_embed = self._positions(width)
+        scaled = architecture.layer_scale
+        self.blocks = nn.ModuleList(
+            Block(width, architecture.heads, eps, layer_scale=scaled) for _ in range(architecture.depth)
+        )
         self.norm = nn.LayerNorm(width, eps=eps)
         if self.has_decoder:
             self.decoder_embed = nn.Linear(width, decoder_width)
             self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
-            self.decoder_pos_embed = nn.Parameter(sincos_positions(decoder_width, spec.grid), requires_grad=False)
+            self.decoder_pos_embed = self._positions(decoder_width)
             self.decoder_blocks = nn.ModuleList(
-                Block(decoder_width, architecture.decoder_heads, eps) for _ in range(architecture.decoder_depth)
+                Block(decoder_width, architecture.decoder_heads, eps, layer_scale=scaled)
+                for _ in range(architecture.decoder_depth)
             )
             self.decoder_norm = nn.LayerNorm(decoder_width, eps=eps)
             predicted = width if spec.target_space == "latents" else spec.patch_size**2 * spec.channels
             self.decoder_pred = nn.Linear(decoder_width, predicted)
         if generator is not None:
             self._initialise(generator)
+
+    def _positions(self, width: int) -> nn.Parameter:
+        first = 0 if self.architecture.has_class_position else 1
+        return nn.Parameter(sincos_positions(width, self.spec.grid)[:, first:], requires_grad=False)
 
     def _initialise(self, generator: torch.Generator) -> None:
         """Xavier-uniform matrices (the patch embedding as one), zero biases, normal(.02) tokens."""
@@ -107,7 +140,10 @@ class MAE(MaskedImageModel):
                 nn.init.xavier_uniform_(matrix, generator=generator)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.cls_token, std=0.02, generator=generator)
+        if self.architecture.class_token:
+            nn.init.normal_(self.cls_token, std=0.02, generator=generator)
+        if self.architecture.registers:
+            nn.init.normal_(self.reg_token, std=0.02, generator=generator)
         if self.has_decoder:
             nn.init.normal_(self.mask_token, std=0.02, generator=generator)
 
@@ -126,13 +162,13 @@ class MAE(MaskedImageModel):
         return self.errors(prediction, images, masks).mean()
 
     def encode(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Encode the class token and the visible patches, all that a decoder gets: (B, K, 1 + visible, D)."""
+        """Encode the tokens before the patches and the visible patches: (B, K, prefix + visible, D)."""
         encoded, _ = self._encode(self.spec.normalise(images), masks, equal_visible(masks))
         return encoded.view(*masks.shape[:2], *encoded.shape[1:])
 
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Encode the visible patches: (B, K, visible, D), without the class token."""
-        return self.encode(images, masks)[:, :, 1:]
+        """Encode the visible patches: (B, K, visible, D), without the tokens before them."""
+        return self.encode(images, masks)[:, :, self.architecture.prefix :]
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches in the model's target space: (B, K, L, p*p*C), or (B, K, L, D) of latents."""
@@ -159,30 +195,44 @@ class MAE(MaskedImageModel):
         encoded = self.decoder_embed(encoded)
         hidden = self.mask_token.expand(len(encoded), masks.shape[-1] - visible, -1)
         hidden = hidden.to(encoded.dtype)
-        patches = torch.cat([encoded[:, 1:], hidden], dim=1)
+        prefix = self.architecture.prefix
+        patches = torch.cat([encoded[:, prefix:], hidden], dim=1)
         patches = patches.gather(1, restore.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
-        x = torch.cat([encoded[:, :1], patches], dim=1) + self.decoder_pos_embed
+        x = self._with_positions(encoded[:, :prefix], patches, self.decoder_pos_embed)
         for block in self.decoder_blocks:
             x = block(x)
-        prediction: Tensor = self.decoder_pred(self.decoder_norm(x))[:, 1:]
+        prediction: Tensor = self.decoder_pred(self.decoder_norm(x))[:, prefix:]
         return prediction.reshape(*masks.shape, -1).float()
 
     def _encode(self, pixels: Tensor, masks: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-        """Encode the class token and the visible patches, and say how to put patches back in order.
+        """Encode the tokens before the patches and the visible patches, and say how to put patches back in order.
 
         Returns:
-            Tokens, (B*K, 1 + visible, D), and the place of each patch among visible-then-masked, (B*K, L).
+            Tokens, (B*K, prefix + visible, D), and the place of each patch among visible-then-masked, (B*K, L).
         """
-        patches: Tensor = self.patch_embed(pixels) + self.pos_embed[:, 1:]
+        patches: Tensor = self.patch_embed(pixels) + self.pos_embed[:, -masks.shape[-1] :]
         order = masks.flatten(0, 1).to(torch.uint8).argsort(dim=-1, stable=True)
         kept = order[:, :visible].reshape(len(patches), -1)  # (B, K*visible)
         x = patches.gather(1, kept.unsqueeze(-1).expand(-1, -1, patches.shape[-1]))
         x = x.view(-1, visible, x.shape[-1])
-        cls_token = (self.cls_token + self.pos_embed[:, :1]).expand(len(x), -1, -1)
-        x = torch.cat([cls_token.to(x.dtype), x], dim=1)
+        x = torch.cat([*(token.to(x.dtype).expand(len(x), -1, -1) for token in self._prefix()), x], dim=1)
         for block in self.blocks:
             x = block(x)
         return self.norm(x), order.argsort(dim=-1)
+
+    def _prefix(self) -> Iterator[Tensor]:
+        """Yield the tokens before the patches, with the position of the class token if it has one."""
+        architecture = self.architecture
+        if architecture.class_token:
+            yield self.cls_token + self.pos_embed[:, :1] if architecture.has_class_position else self.cls_token
+        if architecture.registers:
+            yield self.reg_token
+
+    def _with_positions(self, prefix: Tensor, patches: Tensor, positions: Tensor) -> Tensor:
+        """Join tokens, and add the positions to those that have one."""
+        rows = patches.shape[1]
+        first = prefix[:, :1] + positions[:, :1] if self.architecture.has_class_position else prefix[:, :1]
+        return torch.cat([first, prefix[:, 1:], patches + positions[:, -rows:]], dim=1)
 
 
 _IMAGENET: dict[str, Any] = {

@@ -20,6 +20,9 @@ from mimia.runtime.arrays import Bools, Ids
 MaskKind = Literal["random", "cell", "blockwise"]
 """``random`` patches (MAE), square ``cell`` s of patches (SimMIM), or overlapping rectangles, ``blockwise`` (BEiT)."""
 
+Grid = tuple[int, int]
+"""Rows and columns of patches."""
+
 _BEIT_SMALLEST_BLOCK = 16 / 196  # 16 patches of 14 × 14
 _BEIT_ASPECT = 0.3  # lowest ratio of height and width; its inverse is the highest
 _TRIES = 10
@@ -95,31 +98,31 @@ def complementary_masks(ids: Ids, draws: int, tokens: int, visible: int, seed: i
     return masks.reshape(len(ids), groups * in_group, tokens)[:, :draws]
 
 
-def cell_masks(ids: Ids, draws: int, grid: int, cell: int, mask_ratio: float, seed: int) -> Bools:
+def cell_masks(ids: Ids, draws: int, grid: Grid, cell: int, mask_ratio: float, seed: int) -> Bools:
     """Masks of square cells as SimMIM draws them (Xie et al., arXiv 2111.09886, section 3.2).
 
     Args:
         ids: Content ids of the images, (B,).
         draws: Number of masks for each image, K.
-        grid: Patches along one side of an image.
-        cell: Patches along one side of a cell; divides the grid.
+        grid: Rows and columns of patches.
+        cell: Patches along one side of a cell; divides both.
         mask_ratio: Proportion of the cells that is masked.
         seed: Seed of the whole set of masks.
 
     Returns:
-        (B, K, grid²).
+        (B, K, L).
 
-    >>> int(cell_masks(np.array(["a"]), 1, 4, 2, 0.5, seed=0).sum())
+    >>> int(cell_masks(np.array(["a"]), 1, (4, 4), 2, 0.5, seed=0).sum())
     8
     """
-    cells = (grid // cell) ** 2
+    cells = math.prod(grid) // cell**2
     return spread_cells(_ranks(ids, draws, cells, seed) >= visible_cells(cells, mask_ratio), grid, cell)
 
 
-def spread_cells(masks: Bools, grid: int, cell: int) -> Bools:
-    """Bring masks of cells to patches: (B, K, cells) -> (B, K, grid²).
+def spread_cells(masks: Bools, grid: Grid, cell: int) -> Bools:
+    """Bring masks of cells to patches: (B, K, cells) -> (B, K, L).
 
-    >>> spread_cells(np.array([[[True, False, False, False]]]), 4, 2)[0, 0].reshape(4, 4).astype(int)
+    >>> spread_cells(np.array([[[True, False, False, False]]]), (4, 4), 2)[0, 0].reshape(4, 4).astype(int)
     array([[1, 1, 0, 0],
            [1, 1, 0, 0],
            [0, 0, 0, 0],
@@ -129,20 +132,20 @@ def spread_cells(masks: Bools, grid: int, cell: int) -> Bools:
     return spread
 
 
-def blockwise_masks(ids: Ids, draws: int, grid: int, mask_ratio: float, seed: int) -> Bools:
+def blockwise_masks(ids: Ids, draws: int, grid: Grid, mask_ratio: float, seed: int) -> Bools:
     """Masks of overlapping rectangles as BEiT draws them (Bao et al., arXiv 2106.08254, algorithm 1).
 
     Args:
         ids: Content ids of the images, (B,).
         draws: Number of masks for each image, K.
-        grid: Patches along one side of an image.
+        grid: Rows and columns of patches.
         mask_ratio: Proportion of the patches that is masked at most; a mask may end with fewer.
         seed: Seed of the whole set of masks.
 
     Returns:
-        (B, K, grid²).
+        (B, K, L).
     """
-    masks = np.empty((len(ids), draws, grid**2), dtype=bool)
+    masks = np.empty((len(ids), draws, math.prod(grid)), dtype=bool)
     for row, generator in zip(masks, _generators(ids, seed), strict=True):
         for mask in row:
             mask[:] = _blocks(grid, mask_ratio, generator).ravel()
@@ -158,21 +161,21 @@ def draw_random_masks(batch: int, tokens: int, mask_ratio: float, generator: tor
     return _draw_ranks(batch, tokens, generator) >= visible_count(tokens, mask_ratio)
 
 
-def draw_cell_masks(batch: int, grid: int, cell: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
+def draw_cell_masks(batch: int, grid: Grid, cell: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
     """One mask of cells for each image of a training batch, from the generator and on its device.
 
     Returns:
-        bool, (B, 1, grid²).
+        bool, (B, 1, L).
     """
-    cells = (grid // cell) ** 2
+    cells = math.prod(grid) // cell**2
     return _spread(_draw_ranks(batch, cells, generator) >= visible_cells(cells, mask_ratio), grid, cell)
 
 
-def draw_blockwise_masks(batch: int, grid: int, mask_ratio: float, generator: torch.Generator) -> Tensor:
+def draw_blockwise_masks(batch: int, grid: Grid, mask_ratio: float, generator: torch.Generator) -> Tensor:
     """One mask of rectangles for each image of a training batch, from the generator and on its device.
 
     Returns:
-        bool, (B, 1, grid²).
+        bool, (B, 1, L).
     """
     seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
     numpy_generator = np.random.default_rng(seed)
@@ -199,26 +202,28 @@ def _draw_ranks(batch: int, places: int, generator: torch.Generator) -> Tensor:
     return noise.argsort(dim=-1).argsort(dim=-1)
 
 
-def _spread(masks: Tensor, grid: int, cell: int) -> Tensor:
-    """Bring masks of cells to patches: (B, K, cells) -> (B, K, grid²)."""
+def _spread(masks: Tensor, grid: Grid, cell: int) -> Tensor:
+    """Bring masks of cells to patches: (B, K, cells) -> (B, K, L)."""
     batch, draws, _ = masks.shape
-    square = masks.view(batch, draws, grid // cell, grid // cell)
-    return square.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3).reshape(batch, draws, grid**2)
+    rows, columns = grid
+    cells = masks.view(batch, draws, rows // cell, columns // cell)
+    return cells.repeat_interleave(cell, dim=2).repeat_interleave(cell, dim=3).flatten(2)
 
 
-def _blocks(grid: int, mask_ratio: float, generator: np.random.Generator) -> Bools:
-    """Mask rectangles until the wanted number of patches is reached, or no more rectangle is found: (grid, grid)."""
-    mask = np.zeros((grid, grid), dtype=bool)
-    wanted = round(grid**2 * mask_ratio)
-    smallest = max(1.0, _BEIT_SMALLEST_BLOCK * grid**2)
+def _blocks(grid: Grid, mask_ratio: float, generator: np.random.Generator) -> Bools:
+    """Mask rectangles until the wanted number of patches is reached, or no more rectangle is found: (rows, columns)."""
+    rows, columns = grid
+    mask = np.zeros(grid, dtype=bool)
+    wanted = round(mask.size * mask_ratio)
+    smallest = max(1.0, _BEIT_SMALLEST_BLOCK * mask.size)
     while (missing := wanted - int(mask.sum())) > 0:
         for _ in range(_TRIES):
             size = generator.uniform(min(smallest, missing), max(smallest, missing))
             aspect = math.exp(generator.uniform(math.log(_BEIT_ASPECT), -math.log(_BEIT_ASPECT)))
             height, width = round(math.sqrt(size * aspect)), round(math.sqrt(size / aspect))
-            if not (0 < height < grid and 0 < width < grid):
+            if not (0 < height < rows and 0 < width < columns):
                 continue
-            top, left = generator.integers(0, (grid - height + 1, grid - width + 1))
+            top, left = generator.integers(0, (rows - height + 1, columns - width + 1))
             block = mask[top : top + height, left : left + width]
             if 0 < int((~block).sum()) <= missing:
                 block[:] = True
@@ -226,5 +231,5 @@ def _blocks(grid: int, mask_ratio: float, generator: np.random.Generator) -> Boo
         else:
             break
     if not mask.any():  # on a tiny grid hardly any rectangle fits
-        mask.flat[generator.integers(grid**2)] = True
+        mask.flat[generator.integers(mask.size)] = True
     return mask

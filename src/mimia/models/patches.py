@@ -19,13 +19,11 @@ def patchify(pixels: Tensor, patch_size: int) -> Tensor:
     return blocks.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
 
 
-def unpatchify(patches: Tensor, patch_size: int, channels: int) -> Tensor:
-    """Undo `patchify` for a square grid: (B, L, p*p*C) -> (B, C, H, W)."""
-    batch, tokens, _ = patches.shape
-    grid = int(tokens**0.5)
-    blocks = patches.view(batch, grid, grid, patch_size, patch_size, channels)
-    size = grid * patch_size
-    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, size, size)
+def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tensor:
+    """Undo `patchify` for a grid of rows and columns: (B, L, p*p*C) -> (B, C, H, W)."""
+    rows, columns = grid
+    blocks = patches.view(len(patches), rows, columns, patch_size, patch_size, -1)
+    return blocks.permute(0, 5, 1, 3, 2, 4).reshape(len(patches), -1, rows * patch_size, columns * patch_size)
 
 
 def equal_visible(masks: Tensor) -> int:

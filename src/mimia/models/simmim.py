@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mimia.config.recipes import SizeName
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
 from mimia.models.family import Family
+from mimia.models.masking import Grid
 from mimia.models.patches import equal_visible, patchify
 from mimia.models.sizes import Depth, Width, check_heads, check_paired
 from mimia.models.vit import LAYER_NORM_EPS, Mlp, PatchEmbed
@@ -158,9 +159,9 @@ class _RelativePositionBias(nn.Module):
 
     relative_position_index: Tensor
 
-    def __init__(self, grid: int, heads: int) -> None:
+    def __init__(self, grid: Grid, heads: int) -> None:
         super().__init__()
-        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * grid - 1) ** 2 + 3, heads))
+        self.relative_position_bias_table = nn.Parameter(torch.zeros(offsets(grid) + 3, heads))
         self.register_buffer("relative_position_index", relative_positions(grid))
 
     def forward(self) -> Tensor:
@@ -218,8 +219,14 @@ def absolute_errors(spec: ModelSpec, predictions: Tensor, images: Tensor) -> Ten
     return (predictions - target.unsqueeze(1)).abs().mean(dim=-1)
 
 
-def relative_positions(grid: int) -> Tensor:
-    """Return the row of the bias table for each pair of positions, the class token first: (1 + grid², 1 + grid²).
+def offsets(grid: Grid) -> int:
+    """Return the number of different offsets between two patches of a grid."""
+    rows, columns = grid
+    return (2 * rows - 1) * (2 * columns - 1)
+
+
+def relative_positions(grid: Grid) -> Tensor:
+    """Return the row of the bias table for each pair of positions, the class token first: (1 + L, 1 + L).
 
     The table has a row for each offset of rows and columns, then one for class token to patch, patch to class token,
     and class token to itself.
@@ -227,16 +234,17 @@ def relative_positions(grid: int) -> Tensor:
     Raises:
         MimiaError: The grid is too large for a number for each pair.
     """
-    check_paired(grid**2)
-    row, column = torch.meshgrid(torch.arange(grid), torch.arange(grid), indexing="ij")
-    down = row.flatten()[:, None] - row.flatten() + grid - 1
-    across = column.flatten()[:, None] - column.flatten() + grid - 1
-    offsets = (2 * grid - 1) ** 2
-    index = torch.empty(1 + grid**2, 1 + grid**2, dtype=torch.long)
-    index[1:, 1:] = down * (2 * grid - 1) + across
-    index[0, :] = offsets
-    index[:, 0] = offsets + 1
-    index[0, 0] = offsets + 2
+    rows, columns = grid
+    tokens = rows * columns
+    check_paired(tokens)
+    row, column = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    down = row.flatten()[:, None] - row.flatten() + rows - 1
+    across = column.flatten()[:, None] - column.flatten() + columns - 1
+    index = torch.empty(1 + tokens, 1 + tokens, dtype=torch.long)
+    index[1:, 1:] = down * (2 * columns - 1) + across
+    index[0, :] = offsets(grid)
+    index[:, 0] = offsets(grid) + 1
+    index[0, 0] = offsets(grid) + 2
     return index
 
 

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from mimia.config.sizes import LARGEST_IMAGE
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
 
-LARGEST_IMAGE = 4096
-"""Side of an image in pixels."""
+MOST_CHANNELS = 256
+"""Channels of an image: bands of a hyperspectral camera, say."""
 MOST_TOKENS = 65_536
 """Patches of an image."""
 MOST_PAIRED = 4096

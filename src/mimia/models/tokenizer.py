@@ -124,8 +124,8 @@ class DalleTokenizer(Tokenizer):
     def forward(self, images: Tensor) -> Tensor:
         """Return the likeliest token of each patch."""
         pixels = images.float() / 255 if images.dtype == torch.uint8 else images
-        side = _DALLE_PATCH * self.spec.grid
-        pixels = F.interpolate(pixels, size=(side, side), mode="bicubic", antialias=True).clamp(0, 1)
+        size = [_DALLE_PATCH * side for side in self.spec.grid]
+        pixels = F.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0, 1)
         pixels = (1 - 2 * _DALLE_EPS) * pixels.expand(-1, 3, -1, -1) + _DALLE_EPS
         with torch.autocast(pixels.device.type, enabled=False):  # tokens are the same in any precision of the model
             logits: Tensor = self.codebook(pixels)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LAYER_NORM_EPS = 1e-6
+_FIRST_SCALE = 0.1
+_ROUNDING = 0.01  # of positions that are stored in half precision
+_LOOKED_AT = 64  # positions, before all
 
 
 class PatchEmbed(nn.Module):
@@ -62,31 +65,80 @@ class Mlp(nn.Module):
         return out
 
 
+class LayerScale(nn.Module):
+    """A factor for each channel of a residual (Touvron et al., arXiv 2103.17239): (B, N, D) -> (B, N, D)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((width,), _FIRST_SCALE))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
 class Block(nn.Module):
     """A pre-norm transformer block: (B, N, D) -> (B, N, D)."""
 
-    def __init__(self, width: int, heads: int, norm_eps: float = LAYER_NORM_EPS) -> None:
+    def __init__(self, width: int, heads: int, norm_eps: float = LAYER_NORM_EPS, *, layer_scale: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, eps=norm_eps)
         self.attn = Attention(width, heads)
+        self.ls1 = LayerScale(width) if layer_scale else nn.Identity()
         self.norm2 = nn.LayerNorm(width, eps=norm_eps)
         self.mlp = Mlp(width, 4 * width)
+        self.ls2 = LayerScale(width) if layer_scale else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attn(self.norm1(x))
-        out: Tensor = x + self.mlp(self.norm2(x))
+        x = x + self.ls1(self.attn(self.norm1(x)))
+        out: Tensor = x + self.ls2(self.mlp(self.norm2(x)))
         return out
 
 
-def sincos_positions(width: int, grid: int) -> Tensor:
-    """Fixed sine-cosine positions of a class token (zeros) and a square grid, (1, 1 + grid², width).
+def sincos_positions(width: int, grid: tuple[int, int]) -> Tensor:
+    """Fixed sine-cosine positions of a class token (zeros) and a grid, (1, 1 + rows * columns, width).
 
     The first half of the channels encodes the column, the second the row, as in the official MAE.
     """
+    rows, columns = grid
+    row = _waves(width, rows)[:, None].expand(rows, columns, -1)
+    column = _waves(width, columns).expand(rows, columns, -1)
+    positions = torch.cat([column, row], dim=2).view(rows * columns, -1)
+    return torch.cat([torch.zeros(1, positions.shape[1]), positions.float()]).unsqueeze(0)
+
+
+def find_grid(positions: Tensor) -> tuple[int, int] | None:
+    """Return the rows and columns of fixed sine-cosine positions of patches, (L, width); None of any others.
+
+    Either half of the channels may encode the column.
+
+    >>> find_grid(sincos_positions(16, (4, 16))[0, 1:]), find_grid(torch.randn(64, 16))
+    ((4, 16), None)
+    """
+    count, width = positions.shape
+    if width % 4:
+        return None
+    halves = positions.float().chunk(2, dim=1)
+    few, every = torch.arange(0, count, max(1, count // _LOOKED_AT)), torch.arange(count)
+    for rows in (rows for rows in range(1, count + 1) if count % rows == 0):
+        grid = rows, count // rows
+        for column, row in (halves, halves[::-1]):
+            if _encode(column, row, grid, few) and _encode(column, row, grid, every):
+                return grid
+    return None
+
+
+def _encode(column: Tensor, row: Tensor, grid: tuple[int, int], places: Tensor) -> bool:
+    """Return whether halves of positions, (L, width / 2), encode column and row of some places of a grid."""
+    rows, columns = grid
+    width = 2 * row.shape[1]
+    of_rows, of_columns = _waves(width, rows).float(), _waves(width, columns).float()
+    return torch.allclose(row[places], of_rows[places // columns], atol=_ROUNDING) and torch.allclose(
+        column[places], of_columns[places % columns], atol=_ROUNDING
+    )
+
+
+def _waves(width: int, places: int) -> Tensor:
+    """Return sines, then cosines, of the places along one axis: (places, width / 2), double."""
     frequency = 10000.0 ** -(torch.arange(width // 4, dtype=torch.float64) / (width / 4))
-    angles = torch.outer(torch.arange(grid, dtype=torch.float64), frequency)
-    axis = torch.cat([angles.sin(), angles.cos()], dim=1)  # (grid, width / 2)
-    column = axis.expand(grid, grid, -1)
-    row = axis[:, None].expand(grid, grid, -1)
-    positions = torch.cat([column, row], dim=2).view(grid * grid, width)
-    return torch.cat([torch.zeros(1, width), positions.float()]).unsqueeze(0)
+    angles = torch.outer(torch.arange(places, dtype=torch.float64), frequency)
+    return torch.cat([angles.sin(), angles.cos()], dim=1)

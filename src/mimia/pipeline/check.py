@@ -10,12 +10,12 @@ from mimia.attacks.base import Scores
 from mimia.data.near_duplicates import near_duplicates, repeated
 from mimia.data.splits import Split
 from mimia.models.checkpoints import native
+from mimia.models.relative_error import reconstruction_errors
 from mimia.pipeline.collect import UNTRAINED, CollectedSignals
 from mimia.pipeline.context import AuditContext
 from mimia.runtime.arrays import Bools
 from mimia.runtime.errors import MimiaError
 from mimia.signals.arrays import leave_one_out
-from mimia.signals.reconstruction_check import relative_error
 from mimia.validity.blind_baseline import blind_guesses, evaluate_guesses, sides_differ
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
 from mimia.validity.likeness import compare_likeness
@@ -144,4 +144,4 @@ def _reconstruction(context: AuditContext, split: Split, signals: CollectedSigna
     model = native.load(signals.queried_target)
     sides = (split.evaluated.suspected, split.evaluated.compared)
     ordinary = (context.images.take(side.rows[:_RECONSTRUCTED]) for side in sides)
-    return min(relative_error(model, images, context.settings.compute) for images in ordinary)
+    return min(reconstruction_errors(model, images, context.settings.compute).relative for images in ordinary)

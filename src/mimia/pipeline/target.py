@@ -4,18 +4,24 @@ A `Target` is what is known before the images are split; `ready` makes a `ReadyT
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from mimia.config.recipes import Recipe
-from mimia.config.settings import DecoderSource, Settings
+from mimia.config.settings import CheckpointSettings, DecoderSource, Settings
+from mimia.config.sizes import height_and_width, sides
 from mimia.data.imageset import ImageSet
 from mimia.data.splits import Split
 from mimia.models.base import ModelSpec
 from mimia.models.checkpoints import native
+from mimia.models.checkpoints.identification import MOST_IMAGES, identify
 from mimia.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
+from mimia.models.checkpoints.provenance import Fact
 from mimia.models.embedders import Embedder, open_embedder
 from mimia.models.registry import families_of, family_named
 from mimia.models.tokenizer import Tokenizer
@@ -24,7 +30,7 @@ from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import given_tokenizer, pretrained, tokenizer_of
 from mimia.pretraining.specs import spec_for
 from mimia.pretraining.to_native import to_native
-from mimia.runtime.errors import MimiaError
+from mimia.runtime.errors import MimiaError, first_mistake
 from mimia.runtime.store import Store
 from mimia.signals.arrays import AccessLevel
 from mimia.signals.distances import check_distance
@@ -44,6 +50,9 @@ class ReadyTarget:
         id: Name by its weights; None for a function, which is named by its answers.
         training_size: Number of its training images, where that is known.
         tokenizer: Tokenizer of a BEiT.
+        facts: What is known of other people's checkpoint, by name, and where from.
+        assumed: What such a checkpoint does not say and was assumed, one sentence each.
+        notes: What else a reader has to know of its loading, one sentence each.
     """
 
     source: Path | Embedder
@@ -52,6 +61,9 @@ class ReadyTarget:
     id: str | None = None
     training_size: int | None = None
     tokenizer: Tokenizer | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> dict[str, Path]:
@@ -65,17 +77,13 @@ class Target(ABC):
     Attributes:
         decoder: Whose decoder reconstructs images.
         recipe: How it was trained, as far as it is known, or is trained.
-        assumed: What a checkpoint does not say and was assumed, one sentence each.
-        notes: What else a reader has to know of its loading, one sentence each.
         image_size: Size of the images that it takes, if it takes one size.
         channels: Number of channels that it takes, if it takes one number.
     """
 
     decoder: DecoderSource
     recipe: Recipe
-    assumed: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    image_size: int | None = None
+    image_size: int | tuple[int, int] | None = None
     channels: int | None = None
 
     @property
@@ -85,12 +93,15 @@ class Target(ABC):
 
     def check_images(self, images: ImageSet) -> None:
         """Raise if the target does not take the images."""
-        size = images.pixels.shape[-1]
-        if self.image_size not in (None, size):
+        if self.image_size is None:
+            return
+        wanted, found = (
+            "×".join(map(str, each)) for each in (height_and_width(self.image_size), images.pixels.shape[2:])
+        )
+        if wanted != found:
             raise MimiaError(
-                f"The target takes images of {self.image_size}×{self.image_size} pixels, and these have {size}×{size}: "
-                f"set data.image_size to {self.image_size} (--image-size) to scale them, if those of its training were "
-                "scaled so too."
+                f"The target takes images of {wanted} pixels, and these have {found}: set data.image_size to "
+                f"{sides(self.image_size)} (--image-size) to scale them, if those of its training were scaled so too."
             )
 
     @abstractmethod
@@ -123,24 +134,31 @@ class CheckpointTarget(Target):
     loaded: LoadedCheckpoint
     recipe: Recipe
     decoder: DecoderSource
-    image_size: int | None = field(init=False)
+    image_size: int | tuple[int, int] | None = field(init=False)
     channels: int | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.assumed, self.notes = self.loaded.assumed, self.loaded.notes
         self.image_size, self.channels = self.loaded.model.spec.image_size, self.loaded.model.spec.channels
 
     def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
-        """Bring the checkpoint to mimia's own format.
+        """Find out by the pixels what the checkpoint does not say, and bring it to mimia's own format.
 
         Raises:
-            MimiaError: It is other people's, and reconstructs images worse than their mean colour does.
+            MimiaError: It is other people's, and the pixels do not say what nothing else does, or it reconstructs
+                images worse than their mean colour does.
         """
-        checkpoint = to_native(self.loaded, store)
+        order = np.random.default_rng(settings.evaluation.seed).permutation(len(split.evaluated))
+        loaded = identify(self.loaded, images.take(split.evaluated.rows[order[:MOST_IMAGES]]), settings.compute)
+        checkpoint = to_native(loaded, store)
+        spec = loaded.model.spec
         if self.decoder == "own" and native.load_training(checkpoint) is None:
             ordinary = images.take(split.evaluated.holdout.rows[:_CHECKED])
             check_reconstruction(native.load(checkpoint), ordinary, settings.compute)
-        return _ready(checkpoint, self.recipe, native.load_config(checkpoint).spec, self.loaded.id)
+        recipe = self.recipe
+        if loaded.parsed is not None and "patch_normalised" in family_named(recipe.family).recipe_keys:
+            recipe = recipe.model_copy(update={"patch_normalised": spec.target_space == "patch-normalised"})
+        ready = _ready(checkpoint, recipe, spec, loaded.id)
+        return replace(ready, facts=loaded.facts, assumed=loaded.assumed, notes=loaded.notes)
 
 
 _PROBES = 8  # images that a function is asked about first, twice
@@ -192,18 +210,43 @@ def open_target(settings: Settings, given: object = None) -> Target:
         return FunctionTarget(open_embedder(given if callable(given) else settings.embeddings), settings.recipe)
     if settings.target is None:
         return TrainedTarget(settings.recipe, settings.decoder.source or "own")
-    loaded = load_checkpoint(given or settings.target, settings.checkpoint)
+    loaded = load_checkpoint(given or settings.target, _with_stated_space(settings))
     decoder = settings.decoder.source or ("own" if loaded.access == "decoder" else "fitted")
     if decoder == "own" and loaded.access == "encoder":
         raise MimiaError(
             f"{settings.target} has no decoder of its own: leave out decoder.source (--decoder), and one is fitted."
         )
     training = native.load_training(loaded.own) if loaded.own is not None else None
-    if training is None:
-        _refuse_other_family(loaded, settings.recipe)
     check_distance(loaded.model.spec, settings.signals.distance)
-    recipe = settings.recipe if training is None else training.recipe
+    recipe = _recipe_like(loaded, settings.recipe) if training is None else training.recipe
     return CheckpointTarget(loaded, recipe, decoder)
+
+
+def _with_stated_space(settings: Settings) -> CheckpointSettings:
+    """Return what the settings say of the checkpoint; a recipe that says what it predicts says it of the target."""
+    if settings.checkpoint.target_space is not None or "patch_normalised" not in settings.recipe.model_fields_set:
+        return settings.checkpoint
+    space = "patch-normalised" if settings.recipe.patch_normalised else "normalised"
+    return settings.checkpoint.model_copy(update={"target_space": space})
+
+
+def _recipe_like(loaded: LoadedCheckpoint, given: Recipe) -> Recipe:
+    """Return the recipe of the shadows: as the checkpoint's file says, if no recipe is named.
+
+    Raises:
+        MimiaError: What the file says makes no recipe, or the recipe is of another family.
+    """
+    families = list(families_of(loaded.model.architecture.family))
+    facts: dict[str, Any] = {} if loaded.parsed is None else dict(loaded.parsed.recipe)
+    preset = given.preset if given.family in families else f"{families[0]}-micro"
+    try:
+        recipe = given.imitating(facts, preset)
+    except ValidationError as error:
+        raise MimiaError(
+            f"What the checkpoint says of its training makes no recipe ({first_mistake(error)}): pass --recipe."
+        ) from error
+    _refuse_other_family(loaded, recipe)
+    return recipe
 
 
 def _ready(checkpoint: Path, recipe: Recipe, spec: ModelSpec, name: str | None = None) -> ReadyTarget:

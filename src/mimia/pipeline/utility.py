@@ -11,11 +11,11 @@ from mimia.data.imageset import ImageSet
 from mimia.data.splits import Split
 from mimia.evaluation.downstream import Utility, classify, explained_proportion
 from mimia.evaluation.intervals import Estimate
+from mimia.models.relative_error import reconstruction_errors
 from mimia.pipeline.collect import CollectedSignals
 from mimia.pipeline.context import AuditContext
 from mimia.runtime.arrays import Floats, Ids
 from mimia.signals.queried import QueriedModel
-from mimia.signals.reconstruction_check import errors_and_baseline
 
 if TYPE_CHECKING:
     from mimia.models.embedders import Embedder
@@ -51,8 +51,10 @@ def _use_of(queried: QueriedModel, images: ImageSet, labels: Ids, context: Audit
     if not isinstance(queried.source, Path) or not queried.model.has_decoder:
         return found
     ratio = usual_mask_ratio(context.target.recipe)
-    errors = errors_and_baseline(queried.model, images, context.settings.compute, ratio)
-    return replace(found, explained=explained_proportion(*errors, context.settings.evaluation.seed))
+    errors = reconstruction_errors(queried.model, images, context.settings.compute, mask_ratio=ratio)
+    return replace(
+        found, explained=explained_proportion(errors.own, errors.uninformed, context.settings.evaluation.seed)
+    )
 
 
 def _read(features: Floats, labels: Ids, context: AuditContext) -> Utility:

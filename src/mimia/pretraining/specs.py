@@ -23,14 +23,14 @@ def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
     Raises:
         MimiaError: The patches do not fit the images.
     """
-    _, channels, size, _ = images.pixels.shape
+    _, channels, *size = images.pixels.shape
     if any(defence.private for defence in recipe.defences.values()):
         mean, std = (_PRIVATE_MEAN,) * channels, (_PRIVATE_STD,) * channels
     else:
         mean, std = pixel_statistics(images)
     family = family_named(recipe.family)
     return _valid(
-        image_size=size,
+        image_size=tuple(size),
         channels=channels,
         patch_size=recipe.patch_size,
         masking=family.masking,

@@ -89,7 +89,7 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         settings=settings.model_dump(mode="json"),
         settings_toml=to_toml(settings),
         models=tuple(_models(signals)),
-        assumed=target.assumed + target.notes,
+        assumed=signals.models.target.assumed + signals.models.target.notes,
         image_shape=(channels, height, width),
         counts=_counts(split),
         duplicates=dict(split.duplicates),
@@ -109,7 +109,7 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
 def absence_criterion(outcome: Outcome) -> AbsenceCriterion:
     """Return what “no leak found” asks for in a run."""
     settings = outcome.context.settings.evaluation
-    return AbsenceCriterion(settings.margin_auc, settings.margin_tpr, outcome.context.target.assumed)
+    return AbsenceCriterion(settings.margin_auc, settings.margin_tpr, outcome.signals.models.target.assumed)
 
 
 def near_duplicate_pictures(images: ImageSet, near_duplicates: NearDuplicates) -> tuple[NearDuplicatePictures, ...]:

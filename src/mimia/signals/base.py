@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from mimia.config.recipes import Recipe
 from mimia.config.settings import SignalSettings
+from mimia.config.sizes import collapsed
 from mimia.models.base import ModelSpec
 from mimia.runtime.arrays import Floats, Ids, Pixels
 from mimia.runtime.compute import ComputeSettings
@@ -38,7 +39,7 @@ class QueryConfig:
     def masking(self) -> dict[str, Any]:
         """Settings that decide the masks, except for their number, as JSON values."""
         how = self.spec.model_dump(include={"masking", "mask_ratio", "cell"})
-        return {"seed": self.settings.seed, "grid": self.spec.grid} | how
+        return {"seed": self.settings.seed, "grid": collapsed(self.spec.grid)} | how
 
 
 class Signal(ABC):

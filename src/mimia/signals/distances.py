@@ -42,7 +42,7 @@ def dissimilarities(spec: ModelSpec, predictions: Tensor, images: Tensor) -> Ten
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    predicted = spec.denormalise(unpatchify(predictions.flatten(0, 1), spec.patch_size, spec.channels))
+    predicted = spec.denormalise(unpatchify(predictions.flatten(0, 1), spec.patch_size, spec.grid))
     true = spec.denormalise(spec.normalise(images)).repeat_interleave(predictions.shape[1], dim=0)
     _, similarity = structural_similarity_index_measure(
         predicted, true, data_range=1.0, reduction="none", return_full_image=True
@@ -74,7 +74,7 @@ def check_distance(spec: ModelSpec, distance: Distance) -> None:
         raise MimiaError(
             "Patches of a single number have no variance to be normalised by: choose another signals.distance."
         )
-    if distance == "ssim" and spec.image_size <= _REACH:
+    if distance == "ssim" and min(spec.shape[1:]) <= _REACH:
         raise MimiaError(
             f"Structural similarity needs images of more than {_REACH} pixels along a side: choose another "
             "signals.distance."

@@ -108,10 +108,9 @@ def _check_model(queried: QueriedModel, images: ImageSet, query: QueryConfig) ->
     if not isinstance(queried.source, Path):
         return
     spec = native.load_config(queried.source).spec
-    shape = (spec.channels, spec.image_size, spec.image_size)
-    if images.pixels.shape[1:] != shape:
+    if images.pixels.shape[1:] != spec.shape:
         raise MimiaError(
-            f"The {queried.name} takes images of the shape {shape} (channels, height, width), and these have "
+            f"The {queried.name} takes images of the shape {spec.shape} (channels, height, width), and these have "
             f"{images.pixels.shape[1:]}: bring them to the size that it was trained on."
         )
     masking = {"masking", "cell", "patch_size"}

@@ -81,13 +81,15 @@ def _patches(queried: QueriedModel, pixels: Pixels) -> Tensor:
 def _parts(queried: QueriedModel, crops: Tensor) -> Tensor:
     """Encode crops, (B, K, C, H, W), as the mean of their patches: (B, K, D)."""
     spec = queried.model.spec
-    shape, side = crops.shape, max(1, spec.grid // 2)
-    first = (spec.grid - side) // 2
-    middle = slice(first * spec.patch_size, (first + side) * spec.patch_size)
+    halves = [max(1, side // 2) for side in spec.grid]
+    rows, columns = (
+        slice((side - half) // 2, (side + half) // 2) for side, half in zip(spec.grid, halves, strict=True)
+    )
+    hidden = torch.ones(spec.grid, dtype=torch.bool, device=crops.device)
+    hidden[rows, columns] = False
+    down, across = (slice(part.start * spec.patch_size, part.stop * spec.patch_size) for part in (rows, columns))
     canvas = torch.zeros_like(crops.flatten(0, 1))
-    small = F.interpolate(crops.flatten(0, 1).float(), size=side * spec.patch_size, mode="area")
-    canvas[:, :, middle, middle] = small.round().to(torch.uint8)
-    hidden = torch.ones(spec.grid, spec.grid, dtype=torch.bool, device=crops.device)
-    hidden[first : first + side, first : first + side] = False
+    small = F.interpolate(crops.flatten(0, 1).float(), size=[half * spec.patch_size for half in halves], mode="area")
+    canvas[:, :, down, across] = small.round().to(torch.uint8)
     masks = hidden.flatten().expand(len(canvas), 1, -1)
-    return queried.model.tokens(canvas, masks).mean(dim=2)[:, 0].view(*shape[:2], -1)
+    return queried.model.tokens(canvas, masks).mean(dim=2)[:, 0].view(*crops.shape[:2], -1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mimia.config.sizes import collapsed
 from mimia.models.masking import complementary_masks
 from mimia.models.patches import patchify
 from mimia.runtime.arrays import Floats, Ids, Pixels
@@ -42,7 +43,7 @@ class PatchPredictability(Signal):
     def cache_key(self, query: QueryConfig) -> Mapping[str, Any]:
         """Return the patches, the target's pixel statistics, and the seed."""
         of_spec = query.spec.model_dump(include={"mean", "std"})  # a shadow's own may be others
-        return {"seed": query.settings.seed, "grid": query.spec.grid, "ridge": _RIDGE} | of_spec
+        return {"seed": query.settings.seed, "grid": collapsed(query.spec.grid), "ridge": _RIDGE} | of_spec
 
     def compute(self, queried: QueriedModel, pixels: Pixels, ids: Ids, query: QueryConfig) -> Floats:
         """Return the mean squared error in data-set-normalised pixels, (B, 1)."""

@@ -62,8 +62,8 @@ def view_distances(embed: Embedder, pixels: Pixels, masks: Bools, patch_size: in
 
 def random_view_masks(ids: Ids, query: QueryConfig) -> Bools:
     """Draw the masks of `ViewSimilarity`, a pure function of (seed, image id, view): (B, K, L)."""
-    grid, draws = query.spec.image_size // query.spec.patch_size, max(2, query.settings.draws)
-    return random_masks(ids, draws, grid**2, VIEW_MASK_RATIO, query.settings.seed)
+    draws = max(2, query.settings.draws)
+    return random_masks(ids, draws, query.spec.tokens, VIEW_MASK_RATIO, query.settings.seed)
 
 
 def hide(pixels: Pixels, masks: Bools, patch_size: int) -> Pixels:
@@ -77,9 +77,8 @@ def hide(pixels: Pixels, masks: Bools, patch_size: int) -> Pixels:
     Returns:
         Raw pixels, uint8, (B, K, C, H, W).
     """
-    batch, draws, tokens = masks.shape
-    grid = int(tokens**0.5)
-    hidden = masks.reshape(batch, draws, 1, grid, grid).repeat(patch_size, axis=3).repeat(patch_size, axis=4)
+    rows, columns = (side // patch_size for side in pixels.shape[2:])
+    hidden = masks.reshape(*masks.shape[:2], 1, rows, columns).repeat(patch_size, axis=3).repeat(patch_size, axis=4)
     images = pixels[:, None]
     visible = ~hidden
     colour = (images * visible).sum(axis=(3, 4), keepdims=True) / visible.sum(axis=(3, 4), keepdims=True)

@@ -70,7 +70,7 @@ def test_export_opens_in_transformers_with_equal_outputs(tmp_path: Path, spec: M
     assert not any(loading.values())
     assert (opened.config.mask_ratio, opened.config.layer_norm_eps) == (spec.mask_ratio, 1e-6)
     generator = torch.Generator().manual_seed(1)
-    shape = (3, spec.channels, spec.image_size, spec.image_size)
+    shape = (3, *spec.shape)
     images = torch.randint(256, shape, dtype=torch.uint8, generator=generator)
     masks = draw_random_masks(3, spec.tokens, spec.mask_ratio, generator)
     with torch.inference_mode():

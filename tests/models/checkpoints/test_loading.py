@@ -65,7 +65,7 @@ def test_equal_weights_in_files_of_torch_and_safetensors_make_equal_models(tmp_p
     save_file(state, tmp_path / "d.safetensors")
     for file in ("a.pth", "b.pt", "c.bin", "d.safetensors"):
         opened = load_checkpoint(tmp_path / file, SMALL)
-        assert opened.layout == "official MAE with decoder (visualize)"
+        assert opened.layout == "official MAE with decoder"
         assert all(torch.equal(value, state[name]) for name, value in opened.model.state_dict().items())
 
 
@@ -85,7 +85,22 @@ def test_directory_of_timm_opens_as_an_encoder_with_its_pixel_statistics(tmp_pat
     opened = load_checkpoint(save_timm(tmp_path / "timm", mae_state(decoder_width=0)), CheckpointSettings(heads=3))
     assert (opened.layout, opened.access) == ("timm vit_base_patch16_224, MAE without decoder", "encoder")
     assert (opened.model.spec.mean, opened.model.spec.std) == ((0.5, 0.4, 0.3), (0.2, 0.25, 0.3))
-    assert any("it is taken as an MAE" in sentence for sentence in opened.assumed)
+    assert not any("it is taken as an MAE" in sentence for sentence in opened.assumed)  # its tag says so
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"pretrained_cfg": {"tag": "dino"}}, "is tagged 'dino'"),
+        ({"pretrained_cfg": {"tag": "augreg_in21k"}}, "is tagged 'augreg_in21k'"),
+        ({"pretrained_cfg": {}}, "does not say how it was trained"),
+    ],
+)
+def test_model_of_timm_that_was_trained_otherwise_is_refused(
+    tmp_path: Path, mae_state: Make, config: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(MimiaError, match=f"{message}.* masked image modeling: .*--embeddings"):
+        load_checkpoint(save_timm(tmp_path / "timm", mae_state(decoder_width=0), **config))
 
 
 def test_supervised_model_of_timm_is_refused(tmp_path: Path, mae_state: Make) -> None:

@@ -14,7 +14,7 @@ from mimia.config.settings import CheckpointSettings
 from mimia.models.base import TargetSpace
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.export import export
-from mimia.models.checkpoints.loading import load_checkpoint
+from mimia.models.checkpoints.loading import load_checkpoint, load_model
 from mimia.models.mae import MAEArchitecture
 from mimia.runtime.errors import MimiaError
 
@@ -125,7 +125,7 @@ def test_opened_file_predicts_what_transformers_and_a_slow_definition_predict(
     assert isinstance(reference, ViTMAEForPreTraining)
 
     spec, generator = model.spec, torch.Generator().manual_seed(1)
-    images = torch.randint(256, (2, spec.channels, *[spec.image_size] * 2), dtype=torch.uint8, generator=generator)
+    images = torch.randint(256, (2, *spec.shape), dtype=torch.uint8, generator=generator)
     masks = spec.training_masks(2, generator)
     pixels = spec.normalise(images)
     with torch.inference_mode():
@@ -199,15 +199,19 @@ def test_target_space_is_told_by_the_settings_or_the_arguments_or_the_name(
     settings = SMALL.model_copy(update={"target_space": given})
     opened = load_checkpoint(save(tmp_path / name, mae_state(), **args), settings)
     assert opened.model.spec.target_space == expected
-    assert opened.layout == f"official MAE with decoder ({'full' if expected == 'patch-normalised' else 'visualize'})"
+    assert opened.layout == "official MAE with decoder"
     assert any("by the file's name" in text for text in opened.assumed) == (not args and given is None)
     assert any("GAN" in text for text in opened.assumed) == ("ganloss" in name)
 
 
-def test_decoder_of_which_nothing_tells_what_it_predicts_is_asked_for(tmp_path: Path, mae_state: MakeState) -> None:
-    file = save(tmp_path / "successfully.pth", mae_state())
+@pytest.mark.parametrize("name", ["successfully.pth", "mae_visualize_full.pth"])
+def test_decoder_of_which_nothing_tells_what_it_predicts_is_asked_for(
+    tmp_path: Path, mae_state: MakeState, name: str
+) -> None:
+    file = save(tmp_path / name, mae_state())
+    assert not next(each for each in load_checkpoint(file, SMALL).unknown if each.name == "target_space").has_default
     with pytest.raises(MimiaError, match=r"--set checkpoint\.target_space=patch-normalised .* mae_visualize_\*"):
-        load_checkpoint(file, SMALL)
+        load_model(file, SMALL.model_dump(exclude_none=True))
 
 
 def test_encoder_alone_is_taken_as_an_mae_and_says_so(tmp_path: Path, mae_state: MakeState) -> None:
@@ -291,12 +295,13 @@ def poison(name: str, place: int, value: float) -> Callable[[State], State]:
         (change("decoder_norm.bias", None), r"lacks parameter decoder_norm\.bias"),
         (change("mask_token", None), r"lacks parameter mask_token"),
         (change("pos_embed", None), r"lacks parameter pos_embed"),
-        (change("blocks.0.ls1.gamma", torch.ones(48)), r"has the unexpected parameter blocks\.0\.ls1\.gamma"),
-        (change("pos_embed", torch.ones(1, 9, 48)), r"has 8 positions, which make no square"),
+        (change("blocks.0.ls1.gamma", torch.ones(48)), r"lacks parameter blocks\.0\.ls2\.gamma"),
+        (change("pos_embed", torch.ones(1, 8, 48)), r"has 8 positions, which make no square"),
+        (change("pos_embed", torch.ones(1, 9, 48)), r"decoder_pos_embed has the shape \(1, 10, 32\), .*\(1, 9, 32\)"),
         (change("pos_embed", torch.ones(10, 48)), r"pos_embed has the shape \(10, 48\), and 3 dimensions"),
         (change("patch_embed.proj.weight", torch.ones(48, 3, 4, 2)), r"patches of 4×2 pixels"),
         (change("patch_embed.proj.weight", torch.ones(48, 3, 2, 4, 4)), r"4 dimensions were expected"),
-        (change("patch_embed.proj.weight", torch.ones(48, 4, 4, 4)), r"images of 4 channels"),
+        (change("patch_embed.proj.weight", torch.ones(48, 4, 4, 4)), r"decoder_pred\..* has the shape \(48, .*64"),
         (change("patch_embed.proj.weight", torch.ones(48, 3, 2, 2)), r"images of 12 pixels, but .* are of 6"),
         (change("decoder_pred.weight", torch.ones(12, 32)), r"decoder_pred\.weight .*\(12, 32\), .* \(48, 32\)"),
         (change("decoder_embed.weight", torch.ones(24, 48)), r"the shape .*32.*, but the rest of it asks for .*24"),
@@ -318,9 +323,9 @@ def test_file_that_is_not_what_it_seems_is_refused_with_the_name_of_what_is_wron
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, r"how many attention heads a width of 48 .*checkpoint\.heads=N"),
+        ({}, r"does not say its heads, of which there may be several \(1, 2, 3, 4, 6\): .*checkpoint\.heads=N"),
         ({"heads": 5}, r"5 heads do not divide a width of 48"),
-        ({"heads": 3}, r"how many attention heads a width of 32 .*checkpoint\.decoder_heads=N"),
+        ({"heads": 3}, r"does not say its decoder heads, .*\(1, 2, 4\): .*checkpoint\.decoder_heads=N"),
         ({"heads": 3, "decoder_heads": 4, "mask_ratio": 0.99}, r"not consistent: a mask ratio of 0\.99"),
         ({"heads": 3, "decoder_heads": 4, "mean": (0.5,), "std": (0.5,)}, r"mean and std need one value for each of 3"),
     ],
@@ -330,10 +335,13 @@ def test_settings_that_are_missing_or_do_not_fit_are_asked_for(
 ) -> None:
     file = save(tmp_path / "mae.pth", mae_state(), norm_pix_loss=True)
     with pytest.raises(MimiaError, match=message):
-        load_checkpoint(file, CheckpointSettings(**given))
+        load_model(file, given)
 
 
 def test_statistics_of_grey_images_are_asked_for(tmp_path: Path, mae_state: MakeState) -> None:
     file = save(tmp_path / "mae.pth", mae_state(channels=1), norm_pix_loss=True)
     with pytest.raises(MimiaError, match=r"checkpoint\.mean=\[0\.5\] --set checkpoint\.std=\[0\.25\]"):
-        load_checkpoint(file, SMALL)
+        load_model(file, SMALL.model_dump(exclude_none=True))
+    encoder = save(tmp_path / "encoder.pth", mae_state(channels=1, decoder_width=0), norm_pix_loss=True)
+    with pytest.raises(MimiaError, match=r"images of 1 channels .*checkpoint\.mean=\[0\.5\]"):
+        load_checkpoint(encoder, SMALL)

@@ -46,7 +46,7 @@ def test_directory_reconstructs_what_transformers_reconstructs(tmp_path: Path, m
     opened = load_checkpoint(tmp_path / "theirs", GIVEN)
     model, spec = opened.model, opened.model.spec
     assert (opened.layout, opened.access) == (f"transformers {type(reference).__name__}", "decoder")
-    assert (spec.masking, spec.cell, spec.grid, spec.target_space) == ("cell", 2, 4, "normalised")
+    assert (spec.masking, spec.cell, spec.grid, spec.target_space) == ("cell", 2, (4, 4), "normalised")
     assert set(opened.assumed) == {
         "mask ratio is the paper's 0.6, which the file does not say",
         "pixel statistics are ImageNet's, which the file does not say",

@@ -1,10 +1,12 @@
-"""What a checkpoint is, in words for a person."""
+"""Say what a checkpoint is, for a person: layout, family, sizes, images, access level, and how each is known."""
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from mimia.models.base import MaskedImageModel, ModelSpec, TargetSpace
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.loading import LoadedCheckpoint
+from mimia.models.checkpoints.provenance import UnknownFact
 from mimia.models.masking import MaskKind
 
 _PREDICTS: dict[TargetSpace, str] = {
@@ -20,37 +22,78 @@ _MASKING: dict[MaskKind, str] = {
     "cell": "random cells of {cell} by {cell} patches",
     "blockwise": "overlapping rectangles of patches",
 }
+_COLOURS = {1: "grey", 3: "RGB"}
 
 
-def describe(loaded: LoadedCheckpoint) -> list[tuple[str, str]]:
-    """Return names and values of what is known of a checkpoint, in the order of reading."""
+class Line(NamedTuple):
+    """Something that is known of a checkpoint.
+
+    Attributes:
+        name: What it is.
+        value: In words.
+        source: Where it is known from; empty where it is plain.
+    """
+
+    name: str
+    value: str
+    source: str = ""
+
+
+def describe(loaded: LoadedCheckpoint) -> list[Line]:
+    """Return what is known of a checkpoint, in the order of reading."""
     model, spec = loaded.model, loaded.model.spec
     family, sizes = _architecture(model)
-    rows = [
-        ("layout", loaded.layout),
-        ("family", family),
-        ("sizes", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sizes.items())),
-        ("parameters", f"{sum(value.numel() for value in model.parameters()):,}"),
-        ("images", _images(spec)),
-        ("pixel mean", ", ".join(f"{value:.4g}" for value in spec.mean)),
-        ("pixel std", ", ".join(f"{value:.4g}" for value in spec.std)),
-        ("masking", _masking(spec)),
-        ("predicts", _PREDICTS[spec.target_space] if model.has_decoder else "nothing"),
-        ("access", "decoder: all of the model" if model.has_decoder else "encoder: all but a decoder"),
-        ("id", loaded.id),
+    predicts = _PREDICTS[spec.target_space] if model.has_decoder else "nothing"
+
+    def line(name: str, value: str, fact: str) -> Line:
+        return Line(name, value, loaded.facts[fact].source if fact in loaded.facts else "")
+
+    lines = [
+        Line("layout", loaded.layout),
+        Line("family", family),
+        Line("sizes", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in sizes.items())),
+        *(line(name.replace("_", " "), str(sizes[name]), name) for name in ("heads", "decoder_heads") if name in sizes),
+        Line("parameters", f"{sum(value.numel() for value in model.parameters()):,}"),
+        line("images", _images(spec), "image_size"),
+        line("pixel mean", ", ".join(f"{value:.4g}" for value in spec.mean), "mean"),
+        line("pixel std", ", ".join(f"{value:.4g}" for value in spec.std), "std"),
+        line("masking", _masking(spec), "mask_ratio"),
+        line("predicts", predicts, "target_space"),
+        Line("access", "decoder: all of the model" if model.has_decoder else "encoder: all but a decoder"),
+        Line("id", loaded.id),
+        *_training(loaded),
     ]
+    lines += [Line("not known", _open(unknown)) for unknown in loaded.unknown]
+    return lines + [Line("assumed", sentence) for sentence in (*loaded.assumed, *loaded.notes)]
+
+
+def _training(loaded: LoadedCheckpoint) -> Iterator[Line]:
+    """Yield how the model was trained, as far as it is known."""
     training = None if loaded.own is None else native.load_training(loaded.own)
     if training is not None and training.privacy is not None:
-        rows.append(("privacy", f"trained with DP-SGD: {training.privacy}"))
-    return rows + [("assumed", sentence) for sentence in loaded.assumed + loaded.notes]
+        yield Line("privacy", f"trained with DP-SGD: {training.privacy}")
+    if loaded.parsed is not None and loaded.parsed.recipe:
+        recipe = {name.replace("_", " "): value for name, value in loaded.parsed.recipe.items()}
+        yield Line("training", ", ".join(f"{name} {_short(value)}" for name, value in recipe.items()), "from the file")
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _open(unknown: UnknownFact) -> str:
+    name = unknown.name.replace("_", " ")
+    return (
+        f"{name}: one of {', '.join(unknown.candidates)}; an audit finds it by the pixels (as does "
+        f"--data IMAGES here), or pass {unknown.flag}"
+    )
 
 
 def _images(spec: ModelSpec) -> str:
-    colours = "grey" if spec.channels == 1 else "RGB"
-    return (
-        f"{spec.image_size} by {spec.image_size} pixels, {colours}, in {spec.grid} by {spec.grid} patches of "
-        f"{spec.patch_size} pixels"
-    )
+    colours = _COLOURS.get(spec.channels, f"{spec.channels} bands")
+    _, height, width = spec.shape
+    rows, columns = spec.grid
+    return f"{height} by {width} pixels, {colours}, in {rows} by {columns} patches of {spec.patch_size} pixels"
 
 
 def _masking(spec: ModelSpec) -> str:

@@ -16,9 +16,11 @@ from torch import Tensor
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
+from mimia.models.checkpoints.channel_order import in_rgb
 from mimia.models.checkpoints.hub import fetch, is_hub_name
 from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout, FileLayout
 from mimia.models.checkpoints.parsed import ParsedCheckpoint
+from mimia.models.checkpoints.provenance import Fact, UnknownFact
 from mimia.models.checkpoints.safe import read_contents
 from mimia.models.checkpoints.strict import build_for
 from mimia.models.checkpoints.transformers_directory import Directory, silence
@@ -41,17 +43,35 @@ class LoadedCheckpoint:
         model: In evaluation mode, on the CPU.
         layout: What the checkpoint is, in words for a person.
         id: Name of the model by its weights: SHA-256 of the file, or of all files one after the other.
-        assumed: What the checkpoint does not say and was taken for granted, one sentence each.
         own: The directory, if it is one of mimia's own.
+        parsed: What it was built from; None of mimia's own, which say all of themselves.
         notes: What else a reader has to know of the loading, one sentence each.
     """
 
     model: MaskedImageModel
     layout: str
     id: str
-    assumed: tuple[str, ...] = ()
     own: Path | None = None
+    parsed: ParsedCheckpoint | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> Mapping[str, Fact]:
+        """What is known of the model, by name, and where from."""
+        return {} if self.parsed is None else self.parsed.facts
+
+    @property
+    def unknown(self) -> tuple[UnknownFact, ...]:
+        """What is not known, and taken to be the first candidate."""
+        return () if self.parsed is None else self.parsed.unknown
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What the checkpoint does not say and was taken for granted, one sentence each."""
+        if self.parsed is None:
+            return ()
+        sentences = (fact.reason for fact in self.facts.values() if fact.origin == "assumed" and fact.reason)
+        return (*sentences, *self.parsed.remarks)
 
     @property
     def access(self) -> Literal["decoder", "encoder"]:
@@ -76,7 +96,23 @@ def load_model(target: ModelSource, settings: CheckpointSettings | Mapping[str, 
         settings = CheckpointSettings.model_validate(settings or {})
     except ValidationError as error:
         raise MimiaError(f"The settings of the checkpoint are wrong: {error.errors()[0]['msg']}.") from error
-    return load_checkpoint(target, settings).model
+    loaded = load_checkpoint(target, settings)
+    refuse_unknown(loaded)
+    return loaded.model
+
+
+def refuse_unknown(loaded: LoadedCheckpoint) -> None:
+    """Raise if something is not known of a checkpoint that may not be assumed.
+
+    Raises:
+        MimiaError: It names what is not known, and what to pass.
+    """
+    for unknown in loaded.unknown:
+        if not unknown.has_default:
+            raise MimiaError(
+                f"The checkpoint ({loaded.layout}) does not say its {unknown.name.replace('_', ' ')}, of which there "
+                f"may be several ({', '.join(unknown.candidates)}): pass {unknown.flag}."
+            )
 
 
 def load_checkpoint(target: ModelSource, settings: CheckpointSettings | None = None) -> LoadedCheckpoint:
@@ -172,8 +208,9 @@ def _read_file(path: Path, settings: CheckpointSettings) -> ParsedCheckpoint:
 
 def _filled(parsed: ParsedCheckpoint, files: Sequence[Path], path: Path) -> LoadedCheckpoint:
     state, notes = _as_float32(parsed.state)
-    model = build_for(state, parsed.spec, parsed.architecture, f"{path} ({parsed.layout})", "the rest of it")
-    return LoadedCheckpoint(model, parsed.layout, _id_of([*files, *parsed.also]), parsed.assumed, notes=notes)
+    parsed = in_rgb(replace(parsed, state=state))
+    model = build_for(parsed.state, parsed.spec, parsed.architecture, f"{path} ({parsed.layout})", "the rest of it")
+    return LoadedCheckpoint(model, parsed.layout, _id_of([*files, *parsed.also]), parsed=parsed, notes=notes)
 
 
 def _id_of(files: Sequence[Path]) -> str:

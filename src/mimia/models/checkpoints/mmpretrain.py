@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from mimia.models.checkpoints import official_mae, official_swin
 from mimia.models.checkpoints.layout import FileLayout, any_starts_with
 from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
 from mimia.models.checkpoints.safe import Contents
+from mimia.models.checkpoints.saved_settings import from_mmengine
 from mimia.runtime.errors import MimiaError
 
 _Names = tuple[tuple[str, str], ...]  # of mmpretrain, and of the official code; all that match are replaced, in order
@@ -37,12 +37,6 @@ _SIMMIM: _Names = (
     (r"\.w_msa\.", "."),
     *_BOTH,
 )
-_SAID = {
-    "image_size": r"\bimg_size=([0-9]{1,9})\b",
-    "mask_ratio": r"\bmask_ratio=([0-9.]{1,20})",
-    "cell_size": r"\bmask_patch_size=([0-9]{1,9})\b",
-    "norm_pix_loss": r"\bnorm_pix=(True|False)",
-}
 
 
 def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
@@ -51,8 +45,7 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
     Raises:
         MimiaError: It is of another method, or its sizes contradict each other.
     """
-    said = _said(contents.beside)
-    facts = CheckpointFacts(contents.path, contents.state, said, given)
+    facts = CheckpointFacts(contents.path, contents.state, from_mmengine(contents.beside), given)
     facts.refuse_heads()
     if facts.has("backbone.layers.0.ln1.") and facts.has("backbone.pos_embed"):
         facts.state = _renamed(contents.state, _MAE)
@@ -84,19 +77,6 @@ def _regrouped(merging: Tensor) -> Tensor:
     """
     by_channel = merging.view(*merging.shape[:-1], -1, 2, 2)  # (…, C, row, column)
     return by_channel.movedim(-3, -1).transpose(-3, -2).flatten(-3)
-
-
-def _said(beside: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the training's settings from the text of its configuration, which is Python and is not run."""
-    meta = beside.get("meta")
-    text = meta.get("cfg") if isinstance(meta, dict) else None
-    found = {name: re.search(pattern, text if isinstance(text, str) else "") for name, pattern in _SAID.items()}
-    said: dict[str, Any] = {name: match[1] for name, match in found.items() if match}
-    for name in {"image_size", "cell_size"} & said.keys():
-        said[name] = int(said[name])
-    if "norm_pix_loss" in said:
-        said["target_space"] = official_mae.target_space(said.pop("norm_pix_loss") == "True")
-    return said
 
 
 LAYOUT = FileLayout(any_starts_with("backbone.patch_embed.projection."), read)

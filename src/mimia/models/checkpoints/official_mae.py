@@ -2,100 +2,138 @@
 
 There are three kinds of released files. ``mae_pretrain_*`` has no decoder. ``mae_pretrain_*_full`` has one that
 predicts patches normalised by their own mean and variance; ``mae_visualize_*`` has one that predicts pixels as they
-are. The two have the same keys and shapes: only the arguments of the training, where the file holds them, or its name
-tell.
+are. The two have the same keys and shapes: the arguments of the training tell, where the file holds them, or else the
+pixels.
 """
 
 import re
-from argparse import Namespace
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import TargetSpace
 from mimia.models.checkpoints.layout import FileLayout, any_starts_with
 from mimia.models.checkpoints.parsed import WHERE_IS_THE_DECODER, CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.provenance import UnknownFact
 from mimia.models.checkpoints.safe import Contents
+from mimia.models.checkpoints.saved_settings import from_arguments
 from mimia.models.mae import MAEArchitecture
-from mimia.runtime.errors import MimiaError
 
 _BY_NAME: dict[str, TargetSpace] = {"full": "patch-normalised", "visualize": "normalised"}
+_IN_WORDS: dict[str, TargetSpace] = {"pixels as they are": "normalised", "patches normalised": "patch-normalised"}
 
 
 def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
     """Read a file of the official MAE.
 
     Raises:
-        MimiaError: Its sizes cannot be read or contradict each other, or nothing says what its decoder predicts.
+        MimiaError: Its sizes cannot be read or contradict each other.
     """
-    args = contents.beside.get("args")
-    args = vars(args) if isinstance(args, Namespace) else {}
-    said = {
-        "image_size": args.get("input_size"),
-        "mask_ratio": args.get("mask_ratio"),
-        "target_space": target_space(args.get("norm_pix_loss")),
-    }
-    return read_facts(CheckpointFacts(contents.path, contents.state, said, given), "official MAE")
+    saved = from_arguments(contents.beside)
+    facts = CheckpointFacts(contents.path, contents.state, saved, given)
+    return read_facts(facts, "official MAE", is_known_mae="mask_ratio" in saved.model or "target_space" in saved.model)
 
 
-def target_space(norm_pix_loss: bool | None) -> TargetSpace | None:
-    """Return the target space of a decoder, by the setting of its training."""
-    if norm_pix_loss is None:
-        return None
-    return "patch-normalised" if norm_pix_loss else "normalised"
-
-
-def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
+def read_facts(facts: CheckpointFacts, maker: str, *, is_known_mae: bool = False) -> ParsedCheckpoint:
     """Read weights that have the names of the official MAE.
 
     Args:
         facts: What is known of the model.
         maker: Whose layout it was, for a person.
+        is_known_mae: Whether something beside the names says that it was trained as an MAE.
 
     Raises:
         MimiaError: As for `read`.
     """
     facts.refuse_heads()
     width, channels, patch = facts.patches("patch_embed.proj.weight")
-    grid = facts.side(facts.shape("pos_embed", 3)[1] - 1)
-    facts.refuse_mixtures(facts.said.get("image_size"), grid, patch)
-    sizes = {"width": width, "depth": facts.depth("blocks"), "heads": facts.heads("heads", width)}
     has_decoder = facts.has("decoder_")
+    facts.state = _in_our_names(facts.state)
+    has_class = "cls_token" in facts.state
+    rows, columns, before = facts.grid("pos_embed", (1, 0) if has_class else (0,), patch)
+    sizes: dict[str, Any] = {
+        "width": width,
+        "depth": facts.depth("blocks"),
+        "heads": facts.heads("heads", width, visible=has_decoder),
+        "class_token": has_class,
+        "class_position": before == has_class,
+        "registers": facts.shape("reg_token", 3)[1] if "reg_token" in facts.state else 0,
+        "layer_scale": facts.has("blocks.0.ls1."),
+    }
     if has_decoder:
         sizes["decoder_width"] = facts.shape("decoder_embed.weight", 2)[0]
         sizes["decoder_depth"] = facts.depth("decoder_blocks")
-        sizes["decoder_heads"] = facts.heads("decoder_heads", sizes["decoder_width"])
-    else:
-        facts.assumed.append(
+        sizes["decoder_heads"] = facts.heads("decoder_heads", sizes["decoder_width"], visible=True)
+    elif not is_known_mae:
+        facts.remarks.append(
             f"a file without a decoder does not say how it was trained: it is taken as an MAE ({WHERE_IS_THE_DECODER})"
         )
-    space = _predicted(facts) if has_decoder else "normalised"  # of no consequence without a decoder
     spec = facts.spec(
         channels,
-        image_size=grid * patch,
+        visible=has_decoder,
+        image_size=(rows * patch, columns * patch),
         patch_size=patch,
         mask_ratio=facts.or_else("mask_ratio", 0.75, "mask ratio is the paper's 0.75, which the file does not say"),
-        target_space=space,
+        target_space=_predicted(facts) if has_decoder else _trained_to_predict(facts),
     )
-    kind = "without decoder"
-    if has_decoder:
-        kind = f"with decoder ({'full' if space == 'patch-normalised' else 'visualize'})"
-    return ParsedCheckpoint(
-        f"{maker} {kind}", spec, facts.architecture(MAEArchitecture, **sizes), facts.state, tuple(facts.assumed)
-    )
+    kind = "with decoder" if has_decoder else "without decoder"
+    return facts.parsed(f"{maker} {kind}", spec, facts.architecture(MAEArchitecture, **sizes))
+
+
+def _in_our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights with the variants of names and parts that other code has, in the official MAE's own form.
+
+    A bias of query and value alone is one of all three with zeros: a bias of the keys changes no attention.
+    """
+    renamed = {re.sub(r"\bgamma_([12])$", r"ls\1.gamma", name): value for name, value in state.items()}
+    if "register_tokens" in renamed:
+        renamed["reg_token"] = renamed.pop("register_tokens")
+    for name in [name for name in renamed if name.endswith(".attn.q_bias")]:
+        query, value = renamed.pop(name), renamed.pop(name.replace(".q_bias", ".v_bias"), None)
+        if value is None:
+            renamed[name] = query
+        else:
+            renamed[name.replace(".q_bias", ".qkv.bias")] = torch.cat([query, torch.zeros_like(query), value])
+    return renamed
 
 
 def _predicted(facts: CheckpointFacts) -> TargetSpace:
-    """Return what the decoder predicts."""
+    """Return what the decoder predicts: what is known, or else the likeliest, which is then an open fact."""
     name = facts.path.stem
-    guess = next((space for word, space in _BY_NAME.items() if re.search(rf"(?<![a-z]){word}(?![a-z])", name)), None)
-    known: TargetSpace | None = facts.or_else("target_space", guess, f"target space is {guess}, by the file's name")
-    if known is None:
-        raise MimiaError(
-            f"{facts.path} is an MAE with a decoder, and neither its arguments nor its name say what that predicts: "
-            "pass --set checkpoint.target_space=patch-normalised for norm_pix_loss, as of mae_pretrain_*_full, or "
-            "=normalised for pixels as they are, as of mae_visualize_*."
-        )
     if "ganloss" in name:
-        facts.assumed.append("by the file's name, its decoder was trained with a further loss (GAN)")
+        facts.remarks.append("by the file's name, its decoder was trained with a further loss (GAN)")
+    guesses = [space for word, space in _BY_NAME.items() if re.search(rf"(?<![a-z]){word}(?![a-z])", name)]
+    guess = guesses[0] if len(guesses) == 1 else "normalised"
+    known: TargetSpace | None = facts.stated("target_space")
+    if known is not None:
+        return known
+    by_name = f"target space is {guess}, by the file's name"
+    facts.or_else("target_space", guess, by_name if len(guesses) == 1 else "target space is not known")
+    facts.unknown.append(unknown_space(guess, has_default=len(guesses) == 1))
+    return guess
+
+
+def unknown_space(likeliest: TargetSpace, *, has_default: bool) -> UnknownFact:
+    """Return the open fact of what the decoder of an MAE predicts."""
+    candidates = {words: space for words, space in _IN_WORDS.items() if space == likeliest} | _IN_WORDS
+    flag = (
+        "--set checkpoint.target_space=patch-normalised for norm_pix_loss, as of mae_pretrain_*_full, or =normalised "
+        "for pixels as they are, as of mae_visualize_*"
+    )
+    return UnknownFact("target_space", candidates, flag, has_default=has_default)
+
+
+def _trained_to_predict(facts: CheckpointFacts) -> TargetSpace:
+    """Return what the decoder predicted that an encoder was trained with."""
+    known: TargetSpace = facts.or_else(
+        "target_space",
+        "patch-normalised",
+        "its decoder predicted patches normalised, as those of all released mae_pretrain_* files; the file does not "
+        "say (--set checkpoint.target_space=normalised if it predicted pixels as they are)",
+    )
     return known
 
 

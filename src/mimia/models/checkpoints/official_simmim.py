@@ -1,19 +1,20 @@
 """Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin."""
 
-from collections.abc import Mapping
-from typing import Any
+import math
 
 import torch
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import official_swin
 from mimia.models.checkpoints.layout import FileLayout, any_starts_with
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint, divisors
 from mimia.models.checkpoints.safe import Contents
+from mimia.models.checkpoints.saved_settings import from_yacs
 from mimia.models.simmim import SimMIMArchitecture, relative_positions
 from mimia.runtime.errors import MimiaError
 
 _TABLE = "encoder.rel_pos_bias.relative_position_bias_table"
+_OF_CLASS_TOKEN = 3  # rows of the table
 _INDEX = "encoder.rel_pos_bias.relative_position_index"
 
 
@@ -23,45 +24,42 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
     Raises:
         MimiaError: Its sizes cannot be read or contradict each other.
     """
-    facts = CheckpointFacts(contents.path, contents.state, _said(contents.beside), given)
+    facts = CheckpointFacts(contents.path, contents.state, from_yacs(contents.beside), given)
     if facts.has("encoder.layers."):
         return official_swin.read_facts(facts, "official SimMIM")
     facts.refuse_without_mask_token("encoder.mask_token")
     width, channels, patch = facts.patches("encoder.patch_embed.proj.weight")
     rows, heads = facts.shape(_TABLE, 2)
-    grid = (facts.side(rows - 3) + 1) // 2  # the table has a row for each offset, and three for the class token
-    facts.refuse_mixtures(facts.said["image_size"], grid, patch)
+    grid = _grid(facts, rows - _OF_CLASS_TOKEN, patch)
     index = relative_positions(grid)
     if not torch.equal(facts.state.get(_INDEX, index), index):
         raise MimiaError(
             f"{facts.path} orders its relative positions otherwise than the official SimMIM: it cannot be read."
         )
-    spec = facts.spec(channels, image_size=grid * patch, patch_size=patch, **facts.simmim_masks(patch))
     has_decoder = facts.has("decoder.")
-    return ParsedCheckpoint(
-        f"official SimMIM (ViT) {'with' if has_decoder else 'without'} decoder",
-        spec,
-        facts.architecture(
-            SimMIMArchitecture, width=width, depth=facts.depth("encoder.blocks"), heads=heads, decoder=has_decoder
-        ),
-        {**facts.state, _INDEX: index},
-        tuple(facts.assumed),
+    size = (grid[0] * patch, grid[1] * patch)
+    spec = facts.spec(channels, visible=has_decoder, image_size=size, patch_size=patch, **facts.simmim_masks(patch))
+    architecture = facts.architecture(
+        SimMIMArchitecture, width=width, depth=facts.depth("encoder.blocks"), heads=heads, decoder=has_decoder
+    )
+    kind = "with" if has_decoder else "without"
+    return facts.parsed(
+        f"official SimMIM (ViT) {kind} decoder", spec, architecture, state={**facts.state, _INDEX: index}
     )
 
 
-def _said(beside: Mapping[str, Any]) -> dict[str, Any]:
-    """Return image size, mask ratio and cell size from the settings of the training."""
-    data = _table(_table(beside, "config"), "DATA")
-    return {
-        "image_size": data.get("IMG_SIZE"),
-        "mask_ratio": data.get("MASK_RATIO"),
-        "cell_size": data.get("MASK_PATCH_SIZE"),
-    }
-
-
-def _table(values: object, name: str) -> Mapping[str, Any]:
-    table = values.get(name) if isinstance(values, Mapping) else None
-    return table if isinstance(table, Mapping) else {}
+def _grid(facts: CheckpointFacts, offsets: int, patch: int) -> tuple[int, int]:
+    """Return the grid of the patches, between which there are so many offsets: (2 * rows - 1) * (2 * columns - 1)."""
+    grids = [((down + 1) // 2, (offsets // down + 1) // 2) for down in divisors(offsets) if down % 2 and offsets % 2]
+    if _INDEX in facts.state:  # it has a row for each patch, and one for the class token
+        pairs = facts.shape(_INDEX, 2)[0] - 1
+        grids = [grid for grid in grids if math.prod(grid) == pairs]
+        same = [grid for grid in grids if torch.equal(facts.state[_INDEX], relative_positions(grid))]
+        grids = same or grids
+    found = grids[0] if len(grids) == 1 else facts.likely_grid(grids, patch)
+    if found is None:
+        raise facts.no_grid(offsets)
+    return facts.checked_grid(found, patch)
 
 
 LAYOUT = FileLayout(any_starts_with("encoder.patch_embed.proj."), read)

@@ -1,5 +1,6 @@
 """Files of the official SimMIM (microsoft/SimMIM) with a Swin Transformer, for which transformers has the model."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 
@@ -40,7 +41,7 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
     tables = [
         facts.shape(f"encoder.layers.{stage}.blocks.0.attn.{_TABLE}", 2) for stage in range(stages)
     ]  # a row for each offset within a window, a column for each head
-    windows = {(facts.side(rows) + 1) // 2 for rows, _ in tables}
+    windows = {(math.isqrt(rows) + 1) // 2 for rows, _ in tables if math.isqrt(rows) ** 2 == rows}
     if len(windows) != 1:
         raise MimiaError(
             f"{facts.path} has windows of {' and '.join(map(str, sorted(windows)))} patches, and transformers' Swin "
@@ -67,14 +68,10 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
         },
         decoder=has_decoder,
     )
-    spec = facts.spec(channels, image_size=image_size, patch_size=patch, **facts.simmim_masks(patch))
-    return ParsedCheckpoint(
-        f"{maker} (Swin) {'with' if has_decoder else 'without'} decoder",
-        spec,
-        architecture,
-        dict(_of_transformers(facts.state)),
-        tuple(facts.assumed),
-    )
+    masks = facts.simmim_masks(patch)
+    spec = facts.spec(channels, visible=has_decoder, image_size=image_size, patch_size=patch, **masks)
+    kind = "with" if has_decoder else "without"
+    return facts.parsed(f"{maker} (Swin) {kind} decoder", spec, architecture, state=dict(_of_transformers(facts.state)))
 
 
 def _of_transformers(state: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

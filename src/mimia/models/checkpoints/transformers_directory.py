@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor
 
+from mimia.config.settings import Deviation, Mean
 from mimia.models.checkpoints.hub import fetch
 from mimia.models.checkpoints.parsed import WHERE_IS_THE_DECODER
 from mimia.models.checkpoints.safe import read_contents
@@ -82,8 +83,14 @@ class Directory:
             raise MimiaError(f"{self.path} has {name} = {value}: only square images and patches work.")
         return size
 
+    @property
+    def place(self) -> str:
+        """Return for a reader where `said` has its facts from."""
+        found = [name for name in _PROCESSORS if (self.path / name).is_file()]
+        return " and ".join(["its config.json", *found[:1]])
+
     def said(self) -> dict[str, Any]:
-        """Return the pixel statistics, mean and std, if the directory has a pre-processing that says them.
+        """Return pixel statistics and the order of the colours, if the directory has a pre-processing that says them.
 
         Raises:
             MimiaError: Pixels are scaled otherwise than to [0, 1] before.
@@ -97,10 +104,12 @@ class Directory:
                         f"{self.path / name} scales pixels otherwise than from 0…255 to [0, 1]: models of such images "
                         "do not open."
                     )
+                said: dict[str, Any] = {"mean": processor.image_mean, "std": processor.image_std}
                 if not processor.do_normalize:
-                    channels = self.config.get("num_channels") or 3
-                    return {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-                return {"mean": processor.image_mean, "std": processor.image_std}
+                    said = {"mean": 0.0, "std": 1.0}
+                if processor.do_flip_channel_order is not None:
+                    said["channel_order"] = "bgr" if processor.do_flip_channel_order else "rgb"
+                return {name: value for name, value in said.items() if value is not None}
         return {}
 
     def files(self) -> list[Path]:
@@ -120,8 +129,9 @@ class _Processor(BaseModel):
     do_rescale: bool | None = True
     rescale_factor: float | None = None
     do_normalize: bool | None = True
-    image_mean: tuple[float, ...] | None = None
-    image_std: tuple[float, ...] | None = None
+    do_flip_channel_order: bool | None = None
+    image_mean: Mean | tuple[Mean, ...] | None = None
+    image_std: Deviation | tuple[Deviation, ...] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "_Processor":

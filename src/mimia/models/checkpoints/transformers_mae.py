@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
-from mimia.models.base import ModelSpec
+from mimia.models.base import ModelSpec, TargetSpace
 from mimia.models.checkpoints.layout import DirectoryLayout
+from mimia.models.checkpoints.official_mae import unknown_space
 from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.saved_settings import SavedSettings
 from mimia.models.checkpoints.strict import outline
 from mimia.models.checkpoints.transformers_directory import Directory, load_weights
 from mimia.models.mae import MAE, MAEArchitecture
@@ -71,40 +73,40 @@ def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
             f"{directory.path} holds a {name}: pass a ViTMAEForPreTraining, or a ViTMAEModel for an encoder alone."
         )
     config = directory.parsed(transformers.ViTMAEConfig)
-    facts = CheckpointFacts(directory.path, {}, directory.said() | _said(config, directory.config), given)
+    saved = SavedSettings(directory.place, directory.said() | _said(config, directory.config))
+    facts = CheckpointFacts(directory.path, {}, saved, given)
     sizes: dict[str, Any] = {
         "width": config.hidden_size,
         "depth": config.num_hidden_layers,
-        "heads": facts.heads("heads", config.hidden_size),
+        "heads": facts.heads("heads", config.hidden_size, visible=has_decoder),
         "norm_eps": config.layer_norm_eps,
     }
     if has_decoder:
         sizes["decoder_width"] = config.decoder_hidden_size
         sizes["decoder_depth"] = config.decoder_num_hidden_layers
-        sizes["decoder_heads"] = facts.heads("decoder_heads", config.decoder_hidden_size)
+        sizes["decoder_heads"] = facts.heads("decoder_heads", config.decoder_hidden_size, visible=True)
     _refuse_other_shapes(directory, config, has_decoder)
     spec = facts.spec(
         config.num_channels,
+        visible=has_decoder,
         image_size=directory.square("image_size", config.image_size),
         patch_size=directory.square("patch_size", config.patch_size),
         mask_ratio=facts.stated("mask_ratio"),
-        target_space=facts.or_else(
-            "target_space", "normalised", "target space is pixels as they are, transformers' default"
-        ),
+        target_space=_predicted(facts, visible=has_decoder),
     )
     architecture = facts.architecture(MAEArchitecture, **sizes)
     weights = load_weights(directory, getattr(transformers, name))
     if not has_decoder:
         weights = {f"vit.{name}": value for name, value in weights.items()}
     if config.layer_norm_eps != LAYER_NORM_EPS:
-        facts.assumed.append(
+        facts.remarks.append(
             f"layer normalisation adds {config.layer_norm_eps}, as config.json says; the official MAE was trained with "
             f"{LAYER_NORM_EPS}"
         )
     ours = outline(partial(build, spec, architecture), str(directory.path), "config.json")
     state = _official(weights, ours.state_dict())
     kind = "with decoder" if has_decoder else "without decoder"
-    return ParsedCheckpoint(f"transformers {name} ({kind})", spec, architecture, state, tuple(facts.assumed))
+    return facts.parsed(f"transformers {name} ({kind})", spec, architecture, state=state)
 
 
 def _said(config: "ViTMAEConfig", written: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +118,16 @@ def _said(config: "ViTMAEConfig", written: dict[str, Any]) -> dict[str, Any]:
     if "norm_pix_loss" in written:
         said["target_space"] = "patch-normalised" if config.norm_pix_loss else "normalised"
     return said
+
+
+def _predicted(facts: CheckpointFacts, *, visible: bool) -> TargetSpace:
+    """Return what the decoder predicts; transformers' default is written whether it is true or not."""
+    known: TargetSpace = facts.or_else(
+        "target_space", "normalised", "target space is pixels as they are, transformers' default"
+    )
+    if visible and facts.facts["target_space"].origin == "assumed":
+        facts.unknown.append(unknown_space(known, has_default=True))
+    return known
 
 
 def _refuse_other_shapes(directory: Directory, config: "ViTMAEConfig", has_decoder: bool) -> None:

@@ -9,6 +9,7 @@ from mimia.models.beit import BEiTArchitecture
 from mimia.models.checkpoints.codebook import read_codebook
 from mimia.models.checkpoints.layout import DirectoryLayout
 from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.saved_settings import SavedSettings
 from mimia.models.checkpoints.transformers_directory import Directory, class_name, load_weights
 from mimia.models.huggingface import HuggingFaceArchitecture, ModelType, configuration
 from mimia.models.tokenizer import TokenizerArchitecture
@@ -30,7 +31,7 @@ def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
         MimiaError: Its weights are not those that its configuration asks for, or that
             contradicts itself.
     """
-    facts = CheckpointFacts(directory.path, {}, directory.said(), given)
+    facts = CheckpointFacts(directory.path, {}, SavedSettings(directory.place, directory.said()), given)
     return _read_beit(directory, facts) if directory.config["model_type"] == "beit" else _read_wrapped(directory, facts)
 
 
@@ -43,14 +44,14 @@ def _read_wrapped(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpo
             f"{directory.path} has encoder_stride = {config.encoder_stride}, but its last tokens have a side of "
             f"{stride} pixels: correct its config.json."
         )
-    spec = _spec(directory, facts, config, facts.simmim_masks(patch))
+    spec = _spec(directory, facts, config, facts.simmim_masks(patch) | {"visible": True})
     architecture = facts.architecture(
         HuggingFaceArchitecture,
         model_type=directory.config["model_type"],
         config=directory.settings(*configuration(spec, {})),
     )
     state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
-    return ParsedCheckpoint(f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed))
+    return facts.parsed(f"transformers {directory.architecture}", spec, architecture, state=state)
 
 
 def _read_beit(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint:
@@ -59,13 +60,13 @@ def _read_beit(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint
     reason = "proportion of masked patches is the official BEiT's 75 of 196, which the file does not say"
     ratio = facts.or_else("mask_ratio", _BEIT_MASKED, reason)
     masks = {"masking": "blockwise", "mask_ratio": ratio, "target_space": "tokens"}
-    spec = _spec(directory, facts, config, masks)
+    spec = _spec(directory, facts, config, masks | {"visible": facts.given.tokenizer is not None})
     state = {f"model.{name}": value for name, value in load_weights(directory, kind).items()}
     tokenizer = TokenizerArchitecture(kind="dalle", vocabulary=config.vocab_size)
     codebook = None if facts.stated("tokenizer") is None else read_codebook(facts.stated("tokenizer"))
     if codebook is None:
         state = {name: value for name, value in state.items() if name.startswith("model.beit.")}
-        facts.assumed.append(
+        facts.remarks.append(
             "without its tokenizer (--set checkpoint.tokenizer=facebook/flava-image-codebook, or a directory) nobody "
             "knows what a BEiT should predict: it is taken as an encoder alone"
         )
@@ -84,9 +85,7 @@ def _read_beit(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint
         decoder=codebook is not None,
     )
     also = codebook.files if codebook else ()
-    return ParsedCheckpoint(
-        f"transformers {directory.architecture}", spec, architecture, state, tuple(facts.assumed), also
-    )
+    return facts.parsed(f"transformers {directory.architecture}", spec, architecture, state=state, also=also)
 
 
 def _class_and_config(directory: Directory) -> tuple[Any, Any]:

@@ -63,9 +63,9 @@ def to_data_uri(pixels: Pixels) -> str:
     return _png(_colours(torch.from_numpy(np.array(pixels)).float() / 255))
 
 
-def _on_pixels(masks: Bools, grid: int, patch_size: int) -> Tensor:
+def _on_pixels(masks: Bools, grid: tuple[int, int], patch_size: int) -> Tensor:
     """Return masks of patches as masks of pixels, (B, L) -> (B, 1, H, W)."""
-    cells = torch.from_numpy(masks).view(-1, 1, grid, grid)
+    cells = torch.from_numpy(masks).view(-1, 1, *grid)
     return cells.repeat_interleave(patch_size, dim=2).repeat_interleave(patch_size, dim=3)
 
 
