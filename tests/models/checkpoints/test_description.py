@@ -71,9 +71,11 @@ def test_command_prints_what_can_be_audited_and_takes_settings(tmp_path: Path, m
     assert "official MAE with decoder" in result.output
     assert "a proportion of 0.5;" in result.output
     assert "threshold" in result.output.splitlines()[-1]
+    assert "[from you]" in result.output
     result = CliRunner().invoke(app, arguments)
-    assert isinstance(result.exception, MimiaError)
-    assert "--set checkpoint.target_space=patch-normalised" in str(result.exception)
+    assert result.exit_code == 0, result.output
+    asked = next(line for line in result.output.splitlines() if line.startswith("not known") and "target" in line)
+    assert "--set checkpoint.target_space=patch-normalised" in asked
 
 
 @pytest.mark.parametrize("source", ["/nowhere/mae.pth", "some file"])
