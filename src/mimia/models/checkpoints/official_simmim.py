@@ -1,6 +1,6 @@
 """Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -64,4 +64,11 @@ def _table(values: object, name: str) -> Mapping[str, Any]:
     return table if isinstance(table, Mapping) else {}
 
 
-LAYOUT = FileLayout(any_starts_with("encoder.patch_embed.proj."), read)
+def _recognise(names: Collection[str]) -> bool:
+    """Return whether names are of a SimMIM, and not of an MAE whose names all begin with ``encoder.``."""
+    has_positions = "encoder.pos_embed" in names and "encoder.mask_token" not in names
+    is_mae = has_positions or any_starts_with("encoder.decoder_")(names)
+    return any_starts_with("encoder.patch_embed.proj.")(names) and not is_mae
+
+
+LAYOUT = FileLayout(_recognise, read)
