@@ -26,6 +26,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.serialization import get_crc32_options, set_crc32_options
 
 from mimia.models.checkpoints.names import ForbiddenNameError
 from mimia.models.checkpoints.pickles import DamagedError, Made, read_pickle
@@ -146,6 +147,34 @@ def test_packed_and_moved_archives_are_read(tmp_path: Path) -> None:
             for name in old.namelist():
                 new.writestr(name, old.read(name))
         check_equal(read_values(path), state)
+
+
+def test_archive_without_checksums_is_read(tmp_path: Path) -> None:
+    computed = get_crc32_options()
+    set_crc32_options(False)
+    try:
+        torch.save({"a": torch.arange(6.0)}, tmp_path / "file.pth")
+    finally:
+        set_crc32_options(computed)
+    check_equal(read_values(tmp_path / "file.pth"), {"a": torch.arange(6.0)})
+
+
+def test_archive_of_another_byte_order_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.arange(6.0)}, tmp_path / "file.pth")
+    with zipfile.ZipFile(tmp_path / "file.pth") as old, zipfile.ZipFile(tmp_path / "big.pth", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, b"big" if name.endswith("byteorder") else old.read(name))
+    with pytest.raises(MimiaError, match="was written on a machine of another byte order"):
+        read_values(tmp_path / "big.pth")
+
+
+def test_damaged_pickle_in_an_archive_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.arange(6.0), "mask_ratio": "0.75"}, tmp_path / "file.pth")
+    content = (tmp_path / "file.pth").read_bytes()
+    assert content.count(b"0.75") == 1
+    (tmp_path / "file.pth").write_bytes(content.replace(b"0.75", b"0.25"))
+    with pytest.raises(MimiaError, match="is a zip archive, but no checkpoint"):
+        read_values(tmp_path / "file.pth")
 
 
 def test_views_of_numbers_as_torch_before_0_4_had_them_are_read(tmp_path: Path) -> None:

@@ -13,6 +13,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from tests.models.checkpoints.test_mmpretrain import _MAE, mm_simmim, renamed
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ from mimia.cli.app import app
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints.loading import load_checkpoint
+from mimia.models.checkpoints.weight_choice import choose
+from mimia.models.checkpoints.wrappings import find
 from mimia.runtime.errors import MimiaError
 
 State = dict[str, Tensor]
@@ -437,3 +441,42 @@ def test_what_is_no_set_of_weights_is_refused_with_the_cause(
     with pytest.raises(MimiaError, match=message) as refused:
         loaded(tmp_path / "file.pth", "MAE")
     assert len(str(refused.value)) <= 300
+
+
+NAMES = (
+    "cls_token",
+    "pos_embed",
+    "patch_embed.proj.weight",
+    "patch_embed.proj.bias",
+    "blocks.0.norm1.bias",
+    "norm.bias",
+)
+PARTS = ("module", "_orig_mod", "model", "encoder", "backbone", "student", "net", "0", "my_mae", "state_dict")
+BESIDE: dict[str, Any] = {
+    "epoch": 3,
+    "args": argparse.Namespace(lr=1e-4),
+    "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": [{"params": [0]}]},
+    "rng_state": torch.zeros(8, dtype=torch.uint8),
+}
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    keys=st.lists(st.sampled_from(PARTS), max_size=4),
+    prefix=st.lists(st.sampled_from(PARTS), max_size=6),
+    outside=st.lists(st.sampled_from(["n_averaged", "loss.weight", "scale"]), max_size=2, unique=True),
+)
+def test_any_nesting_of_keys_and_prefixes_is_found(keys: list[str], prefix: list[str], outside: list[str]) -> None:
+    state = {name: torch.ones(3) for name in NAMES}
+    before = "".join(f"{part}." for part in prefix)
+    content: Any = prefixed(before, state)
+    if prefix:
+        content |= {f"of_trainer.{name}": torch.ones(1) for name in outside}
+    for key in reversed(keys):
+        content = {**BESIDE, key: content}
+    found = find(content, Path("file.pth"))
+    chosen, notes = choose(found, None, Path("file.pth"))
+    assert chosen.contents.state.keys() == state.keys()
+    assert all(chosen.contents.state[name] is value for name, value in state.items())
+    assert len(notes) == bool(prefix and outside)
+    assert not keys or {"epoch", "args"} <= chosen.contents.beside.keys()

@@ -4,6 +4,7 @@ import io
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,7 @@ GIBIBYTE = 1 << 30
 _LARGEST_FILE = 32 * GIBIBYTE
 _GROWTH = 4  # of an archive that is unpacked; torch packs nothing
 _PICKLE = "data.pkl"
+_ORDER = "byteorder"
 _PROGRAM = "constants.pkl"  # stands in archives of TorchScript
 _HEADER = struct.Struct("<26xHH")  # of a member: lengths of its name, and of what stands between that and its content
 _COUNT = struct.Struct("<q")
@@ -52,23 +54,35 @@ def read_zip(path: Path) -> object:
         roots = [name.removesuffix(_PICKLE) for name in members if re.fullmatch(rf"[^/]+/{re.escape(_PICKLE)}", name)]
         if len(roots) != 1 or f"{roots[0]}{_PROGRAM}" in members:
             raise DamagedError("it is no archive of weights")
-        if members[roots[0] + _PICKLE].file_size > LARGEST:
-            raise MimiaError(
-                f"{path} has more than {LARGEST >> 20} MiB beside its weights: save the weights alone, with "
-                "torch.save(model.state_dict(), path)."
-            )
-        order = f"{roots[0]}byteorder"
-        if order in members and archive.open(order).read(8) != b"little":
-            raise MimiaError(f"{path} was written on a machine of another byte order: save it on one like this.")
-        content = read_pickle(io.BytesIO(archive.read(roots[0] + _PICKLE)))
         start = f"{roots[0]}data/"
         with path.open("rb") as file:
+            order = members.get(f"{roots[0]}{_ORDER}")
+            if order is not None and _content(archive, file, order) != b"little":
+                raise MimiaError(f"{path} was written on a machine of another byte order: save it on one like this.")
+            content = read_pickle(io.BytesIO(_content(archive, file, members[roots[0] + _PICKLE])))
             places = {
                 name.removeprefix(start): _place(archive, file, member)
                 for name, member in members.items()
                 if name.startswith(start)
             }
     return Values(Storages(path, places)).plain(content)
+
+
+def _content(archive: zipfile.ZipFile, file: IO[bytes], member: zipfile.ZipInfo) -> bytes:
+    """Return the content of a member that holds no numbers; a checksum of 0 is one that torch left out."""
+    if member.file_size > LARGEST:
+        raise MimiaError(
+            f"{archive.filename} has more than {LARGEST >> 20} MiB beside its weights: save the weights alone, with "
+            "torch.save(model.state_dict(), path)."
+        )
+    place = _place(archive, file, member)
+    if isinstance(place, bytes):
+        return place
+    file.seek(place[0])
+    content = file.read(place[1])
+    if member.CRC not in (0, zlib.crc32(content)):
+        raise DamagedError("the checksum is of another content")
+    return content
 
 
 def _place(archive: zipfile.ZipFile, file: IO[bytes], member: zipfile.ZipInfo) -> Place:

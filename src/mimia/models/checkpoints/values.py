@@ -21,7 +21,7 @@ from mimia.models.checkpoints.storages import Storages
 
 _DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
 _MOST_NUMBERS = 4096  # of an array that becomes a list
-_PARAMETERS = ("_rebuild_parameter", "_rebuild_parameter_with_state")
+_AROUND_A_TENSOR = ("_rebuild_parameter", "_rebuild_parameter_with_state", "_rebuild_device_tensor_from_cpu_tensor")
 _PLAIN_TENSORS = ("torch.Tensor", "torch.nn.parameter.Parameter", "torch.nn.parameter.Buffer")
 _CONTENT = {  # where classes of these modules keep what they are about
     "omegaconf": ("_content", "_val"),
@@ -91,7 +91,7 @@ class Values:
     def _tensor(self, made: Made) -> object:
         """Return a tensor, or the description of one that is no plain array."""
         arguments, function = made.arguments, made.by.name
-        if function in _PARAMETERS:
+        if function in _AROUND_A_TENSOR:
             return self.plain(arguments[0])
         if function == "_rebuild_from_type_v2" and str(arguments[1]) in _PLAIN_TENSORS:
             by, _, inner, _ = arguments
