@@ -258,6 +258,7 @@ FOREIGN: dict[str, tuple[Callable[[Path], object], str]] = {
     "a.pb": (start(b"\x08\x01"), "but a file of TensorFlow"),
     "a.ckpt.index": (start(b"\x00\x00"), "but a file of TensorFlow"),
     "a.gguf": (start(b"GGUF\x03\x00"), r"but a file of llama\.cpp"),
+    "f.bin": (lambda path: save_file({"a": torch.ones(3)}, path), "but a file of safetensors: let its name end in"),
     "a.pth.gz": (compressed, "but compressed: unpack it and pass the file in it"),
     "a.pth.tar": (tarred, r"but a tar archive: unpack it .*, or, if torch before 0\.1\.10 wrote it, save it again"),
     "a.zip": (zipped, r"is a zip archive, but no checkpoint: pass the \.pth"),

@@ -44,6 +44,8 @@ def kind_of(path: Path) -> str | None:
             "a tar archive: unpack it and pass the file in it, or, if torch before 0.1.10 wrote it, save it again with "
             "a newer torch"
         )
+    if start[8:9] == b"{" and start[6:8] == b"\0\0":  # behind the length of the header
+        return "a file of safetensors: let its name end in .safetensors"
     for starts, kind in _NAMED_BY_START.items():
         if start.startswith(starts):
             return kind

@@ -22,7 +22,7 @@ from mimia.models.checkpoints.strict import in_short
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
 
-_MOST_WEIGHTS = 20_000
+MOST_WEIGHTS = 20_000
 _MOST_NUMBERS = 3 * 10**9  # a ViT-Huge with its decoder has 0.66
 _TYPES = {
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
@@ -149,8 +149,8 @@ def check_weights(weights: Mapping[Any, Any], path: Path) -> None:
     Raises:
         MimiaError: They are not.
     """
-    if len(weights) > _MOST_WEIGHTS:
-        raise MimiaError(f"{path} holds {len(weights):,} weights, and {_MOST_WEIGHTS:,} are the most.")
+    if len(weights) > MOST_WEIGHTS:
+        raise MimiaError(f"{path} holds {len(weights):,} weights, and {MOST_WEIGHTS:,} are the most.")
     total = 0
     for name, value in weights.items():
         if not isinstance(name, str):

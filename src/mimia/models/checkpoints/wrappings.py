@@ -18,16 +18,15 @@ from torch import Tensor
 
 from mimia.models.checkpoints.layout import LAYOUTS, FileLayout
 from mimia.models.checkpoints.pickles import Made
-from mimia.models.checkpoints.safe import Contents, check_weights, no_weights
+from mimia.models.checkpoints.safe import MOST_WEIGHTS, Contents, check_weights, no_weights
 from mimia.models.checkpoints.values import is_module
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
 
 TOP = "."
 """Name of weights that stand in no dictionary of the file and have no prefix."""
-_MOST_NAMES = 30_000  # more than any model may have
-_DEEPEST = 32  # parts of a prefix
-_WITHIN = re.compile(r"(?<=\.)(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_DEEPEST, _LONGEST = 32, 256  # parts and characters of a prefix
+_WITHIN = re.compile(r"(?<=\.)(?:module|_orig_mod|_fsdp_wrapped_module|_fpw_module|_checkpoint_wrapped_module)\.")
 """Wrappers of single blocks of a model, in the midst of its names."""
 _TRAINING = re.compile(r"optim|sched|scaler|rng|random|callback|loop|sampler|message_hub", re.IGNORECASE)
 """What keeps the state of a training, as every file of one has it."""
@@ -87,6 +86,12 @@ class _Place:
         return {key: each for key, each in items if _is_weight(each)}
 
     @property
+    def names(self) -> list[str]:
+        """The names of the weights, if these are most of a dictionary."""
+        weights = self.weights
+        return list(map(str, weights)) if weights and 2 * len(weights) > len(self.value) else []
+
+    @property
     def is_nameless(self) -> bool:
         """Whether it is a list of weights without names."""
         return isinstance(self.value, list | tuple) and any(map(_is_weight, self.value))
@@ -118,8 +123,8 @@ def find(values: object, path: Path) -> Found:
         weights = place.weights
         taken: set[str] = set()
         for prefix, layout in _recognised(weights):
-            check_weights(weights, path)
-            under = [name for name in weights if name.startswith(prefix)]
+            under = [name for name in weights if not isinstance(name, str) or name.startswith(prefix)]
+            check_weights({name: weights[name] for name in under}, path)
             state = {_WITHIN.sub("", name.removeprefix(prefix)): weights[name] for name in under}
             if len(state) < len(under):
                 raise MimiaError(
@@ -156,11 +161,13 @@ def _is_weight(value: object) -> bool:
 def _recognised(weights: Mapping[Any, Any]) -> Iterator[tuple[str, FileLayout]]:
     """Yield the outermost prefixes under which a layout recognises names, each with the layout."""
     under: dict[str, list[str]] = {}
-    for name in (name for name in islice(weights, _MOST_NAMES) if isinstance(name, str)):
+    for name in (name for name in islice(weights, MOST_WEIGHTS + 1) if isinstance(name, str)):
         prefix = ""
         for part in name.split(".", _DEEPEST)[:_DEEPEST]:
             under.setdefault(prefix, []).append(name)
             prefix += f"{part}."
+            if len(prefix) > _LONGEST:
+                break
     layouts = [layout for layout in LAYOUTS.values() if isinstance(layout, FileLayout)]
     done: list[str] = []
     for prefix in sorted(under, key=lambda prefix: prefix.count(".")):
@@ -175,8 +182,7 @@ def _recognised(weights: Mapping[Any, Any]) -> Iterator[tuple[str, FileLayout]]:
 
 def _nothing_found(places: Sequence[_Place], path: Path) -> MimiaError:
     """Return the error of a file without weights that a layout recognises, with what it holds instead."""
-    tables = (place.weights for place in places if 2 * len(place.weights) > len(place.value if place.weights else "x"))
-    names = max((list(map(str, table)) for table in tables), key=len, default=[])
+    names = max((place.names for place in places), key=len, default=[])
     module = next((place for place in places if is_module(place.value)), None)
     nameless = next((place for place in places if place.is_nameless and not _TRAINING.search(place.name)), None)
     if any(map(_OF_TRANSFORMERS.search, names)):
