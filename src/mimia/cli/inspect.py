@@ -4,15 +4,12 @@ from typing import Annotated
 
 import typer
 
-from mimia.cli.options import Assignments, Config, settings_of, with_settings
+from mimia.cli.options import WEIGHTS, Assignments, Config, settings_of, with_settings
 
 app = typer.Typer()
 
 
-_OWN = {"--target-space": "checkpoint.target_space"}
-
-
-@app.command(cls=with_settings(_OWN))
+@app.command(cls=with_settings(WEIGHTS, {"--target-space": "checkpoint.target_space"}))
 def inspect(
     ctx: typer.Context,
     checkpoint: Annotated[str, typer.Argument(help="Directory, file, or name on the hub.")],

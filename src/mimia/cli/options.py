@@ -32,7 +32,8 @@ SKIPPED = {"--allow-skipped": "data.allow_skipped"}
 RECIPE = {"--image-size": "data.image_size", "--recipe": "recipe.preset", "--epochs": "recipe.epochs"}
 SEED = {"--seed": "recipe.seed"}
 OUT = {"--out -o": "out"}
-MODEL = {"--target": "target", "--embeddings": "embeddings", "--decoder": "decoder.source"}
+WEIGHTS = {"--weights": "checkpoint.weights"}
+MODEL = {"--target": "target", **WEIGHTS, "--embeddings": "embeddings", "--decoder": "decoder.source"}
 ATTACKS = {"--shadows": "shadows.count", "--attacks": "attacks.names"}
 
 

@@ -63,6 +63,9 @@ class CheckpointSettings(Table):
     tokenizer: Name | None = Field(
         None, description="tokenizer of a BEiT: a directory, or a name on the hub such as facebook/flava-image-codebook"
     )
+    weights: Name | None = Field(
+        None, description="which weights of a file with several, by their keys in it, such as state_dict_ema or student"
+    )
 
 
 class ShadowSettings(Table):

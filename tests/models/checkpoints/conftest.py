@@ -43,7 +43,7 @@ def random_state(shapes: dict[str, tuple[int, ...]]) -> State:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def mae_state() -> Callable[..., State]:
     """Make weights of an MAE under the names of the official code; a decoder of width 0 is none."""
 
@@ -207,7 +207,13 @@ def _vit_state() -> State:
     return random_state(shapes) | {"encoder.rel_pos_bias.relative_position_index": index}
 
 
-@pytest.fixture
-def simmim_states() -> dict[str, State]:
+@pytest.fixture(scope="session")
+def all_simmim_states() -> dict[str, State]:
     """Weights under the names of the official SimMIM, with a ViT and with a Swin, for images of 16 by 16 pixels."""
     return {"vit": _vit_state(), "swin": _swin_state()}
+
+
+@pytest.fixture
+def simmim_states(all_simmim_states: dict[str, State]) -> dict[str, State]:
+    """The same weights, in dictionaries that a test may change."""
+    return {kind: dict(state) for kind, state in all_simmim_states.items()}

@@ -1,26 +1,29 @@
-"""Files of torch before torch reads them: what would take memory or time without end is refused."""
+"""Files of torch: a zip archive, or, before torch 1.6, pickles with the numbers behind them."""
 
+import io
+import re
+import struct
 import zipfile
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-import torch
-from torch import Tensor, nn
-
-from mimia.models.checkpoints.pickles import LARGEST, check_pickle, check_pickles
+from mimia.models.checkpoints.pickles import LARGEST, DamagedError, Stored, read_pickle
+from mimia.models.checkpoints.storages import Place, Storages, lengths
+from mimia.models.checkpoints.values import Values
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.text import shortened
 
 GIBIBYTE = 1 << 30
 _LARGEST_FILE = 32 * GIBIBYTE
 _GROWTH = 4  # of an archive that is unpacked; torch packs nothing
-_MOST_WEIGHTS = 20_000
-_MOST_NUMBERS = 3 * 10**9  # a ViT-Huge with its decoder has 0.66
-_TYPES = {
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
-}
+_PICKLE = "data.pkl"
+_ORDER = "byteorder"
+_PROGRAM = "constants.pkl"  # stands in archives of TorchScript
+_HEADER = struct.Struct("<26xHH")  # of a member: lengths of its name, and of what stands between that and its content
+_COUNT = struct.Struct("<q")
+_MAGIC = 0x1950A86A20F9469CFC6C  # the first number of a file before torch 1.6
+_PROTOCOL = 1001  # and the second
 
 
 def refuse_large_file(path: Path) -> None:
@@ -37,85 +40,89 @@ def refuse_large_file(path: Path) -> None:
         )
 
 
-def refuse_bomb(path: Path) -> None:
-    """Raise if a zip archive of torch would grow when it is read, or its pickle would take time without end.
+def read_zip(path: Path) -> object:
+    """Return the content of a zip archive that torch wrote; its numbers are mapped into memory.
 
     Raises:
-        MimiaError: It would, or is damaged.
+        MimiaError: It would grow when it is read, holds a program, or is too large.
+        DamagedError: It is no checkpoint, or is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            _refuse_growth(archive, path)
-            for member in archive.infolist():
-                if member.filename.endswith(".pkl"):
-                    _refuse_endless_member(archive, member, path)
-    except MimiaError:
-        raise
-    except Exception as error:  # a damaged file can fail in any way
-        raise MimiaError(f"{path} is a zip archive, but no checkpoint, or is damaged: copy it again.") from error
+    with zipfile.ZipFile(path) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        if sum(member.file_size for member in members.values()) > _GROWTH * path.stat().st_size:
+            raise MimiaError(f"{path} is much larger unpacked than packed, as no checkpoint is: it is not opened.")
+        roots = [name.removesuffix(_PICKLE) for name in members if re.fullmatch(rf"[^/]+/{re.escape(_PICKLE)}", name)]
+        if len(roots) != 1 or f"{roots[0]}{_PROGRAM}" in members:
+            raise DamagedError("it is no archive of weights")
+        start = f"{roots[0]}data/"
+        with path.open("rb") as file:
+            order = members.get(f"{roots[0]}{_ORDER}")
+            if order is not None and _content(archive, file, order) != b"little":
+                raise MimiaError(f"{path} was written on a machine of another byte order: save it on one like this.")
+            content = read_pickle(io.BytesIO(_content(archive, file, members[roots[0] + _PICKLE])))
+            places = {
+                name.removeprefix(start): _place(archive, file, member)
+                for name, member in members.items()
+                if name.startswith(start)
+            }
+    return Values(Storages(path, places)).plain(content)
 
 
-def _refuse_growth(archive: zipfile.ZipFile, path: Path) -> None:
-    if sum(member.file_size for member in archive.infolist()) > _GROWTH * path.stat().st_size:
-        raise MimiaError(f"{path} is much larger unpacked than packed, as no checkpoint is: it is not opened.")
-
-
-def _refuse_endless_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path) -> None:
+def _content(archive: zipfile.ZipFile, file: IO[bytes], member: zipfile.ZipInfo) -> bytes:
+    """Return the content of a member that holds no numbers; a checksum of 0 is one that torch left out."""
     if member.file_size > LARGEST:
         raise MimiaError(
-            f"{path} has more than {LARGEST >> 20} MiB beside its weights: save the weights alone, with "
+            f"{archive.filename} has more than {LARGEST >> 20} MiB beside its weights: save the weights alone, with "
             "torch.save(model.state_dict(), path)."
         )
-    check_pickle(archive.read(member))
+    place = _place(archive, file, member)
+    if isinstance(place, bytes):
+        return place
+    file.seek(place[0])
+    content = file.read(place[1])
+    if member.CRC not in (0, zlib.crc32(content)):
+        raise DamagedError("the checksum is of another content")
+    return content
 
 
-def refuse_endless(path: Path) -> None:
-    """Raise if the pickles at the start of a file, as torch wrote it before 1.6, would take time without end.
+def _place(archive: zipfile.ZipFile, file: IO[bytes], member: zipfile.ZipInfo) -> Place:
+    if member.compress_type != zipfile.ZIP_STORED:
+        return archive.read(member)
+    file.seek(member.header_offset)
+    start = member.header_offset + _HEADER.size + sum(_HEADER.unpack(file.read(_HEADER.size)))
+    return _within(file, start, member.file_size)
+
+
+def _within(file: IO[bytes], start: int, length: int) -> tuple[int, int]:
+    if length < 0 or start + length > file.seek(0, io.SEEK_END):
+        raise DamagedError("the file ends before its numbers do")
+    return start, length
+
+
+def read_legacy(path: Path) -> object:
+    """Return the content of a file as torch wrote it before 1.6; its numbers are mapped into memory where they can be.
 
     Raises:
-        MimiaError: They would, or there is none.
+        DamagedError: It is none, or is damaged.
     """
     with path.open("rb") as file:
-        content = file.read(LARGEST)
-    try:
-        check_pickles(content)
-    except Exception as error:  # a damaged file can fail in any way
-        raise MimiaError(
-            f"{path} is no checkpoint that torch or safetensors wrote, or is damaged: pass a file of weights."
-        ) from error
+        start = io.BytesIO(file.read(LARGEST))
+        magic, protocol, _ = (read_pickle(start) for _ in range(3))
+        if magic != _MAGIC or protocol != _PROTOCOL:
+            raise DamagedError("it does not begin as torch lets its files begin")
+        stored: list[Stored] = []
+        content, keys = read_pickle(start, stored), read_pickle(start)
+        if not isinstance(keys, list):
+            raise DamagedError("the keys of its numbers are missing")
+        places = dict(_places(file, start.tell(), [*map(str, keys)], lengths(stored)))
+    return Values(Storages(path, places)).plain(content)
 
 
-def check_weights(weights: Mapping[Any, Any], path: Path) -> None:
-    """Raise if weights are not plain arrays of numbers with names, or are too many.
-
-    Raises:
-        MimiaError: They are not.
-    """
-    if len(weights) > _MOST_WEIGHTS:
-        raise MimiaError(f"{path} holds {len(weights):,} weights, and {_MOST_WEIGHTS:,} are the most.")
-    total = 0
-    for name, value in weights.items():
-        if not isinstance(name, str):
-            raise MimiaError(
-                f"{path} names a weight by a {type(name).__name__} and not by a text: save model.state_dict()."
-            )
-        reason = _oddity(value)
-        if reason:
-            raise MimiaError(f"{path}: {shortened(name)} {reason}: save the weights as ordinary tensors.")
-        total += value.numel()
-    if total > _MOST_NUMBERS:
-        raise MimiaError(f"{path} holds {total:,} numbers in its weights, and {_MOST_NUMBERS:,} are the most.")
-
-
-def _oddity(value: object) -> str:
-    """Return why a value is no plain array of numbers, or an empty text."""
-    if type(value) not in (Tensor, nn.Parameter):
-        return f"is a {type(value).__name__}"
-    assert isinstance(value, Tensor)
-    if value.layout != torch.strided or value.is_quantized or value.dtype not in _TYPES:
-        return f"is of type {value.dtype} and layout {value.layout}"
-    if value.device.type == "meta":
-        return "has a shape, but no numbers"
-    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
-        return f"has the shape {shortened(str(tuple(value.shape)))}, but fewer numbers"
-    return ""
+def _places(file: IO[bytes], start: int, keys: Sequence[str], sizes: Mapping[str, int]) -> Iterator[tuple[str, Place]]:
+    """Return where the numbers of each key stand: behind their count, one key after the other."""
+    for key in keys:
+        file.seek(start)
+        (count,) = _COUNT.unpack(file.read(_COUNT.size))
+        place = _within(file, start + _COUNT.size, count * sizes[key])
+        yield key, place
+        start = sum(place)

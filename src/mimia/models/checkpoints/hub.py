@@ -17,6 +17,7 @@ def is_hub_name(text: str) -> bool:
     return bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text)) and Path(text).suffix not in (
         ".pth",
         ".pt",
+        ".tar",
         ".bin",
         ".ckpt",
         ".safetensors",

@@ -17,22 +17,22 @@ from mimia.config.settings import CheckpointSettings
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.channel_order import in_rgb
+from mimia.models.checkpoints.directories import files_of, read_together
 from mimia.models.checkpoints.hub import fetch, is_hub_name
-from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout, FileLayout
+from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout
 from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.provenance import Fact, UnknownFact
-from mimia.models.checkpoints.safe import read_contents
 from mimia.models.checkpoints.strict import build_for
 from mimia.models.checkpoints.transformers_directory import Directory, silence
+from mimia.models.checkpoints.transformers_files import INDEX, listed_in
+from mimia.models.checkpoints.weight_choice import choose, refuse_head_beside
+from mimia.models.checkpoints.wrappings import find
 from mimia.runtime.disk import clear_disk_errors
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.strict_json import read_object
-from mimia.runtime.text import shortened
 
 ModelSource: TypeAlias = str | Path | MaskedImageModel | Any
 """A directory, a file, a name on the hub, a model of mimia, or a masked-image model of transformers."""
-
-_OF_TRANSFORMERS = r"(\w+\.)?embeddings\.(patch_embeddings|position_embeddings)"
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class LoadedCheckpoint:
     Attributes:
         model: In evaluation mode, on the CPU.
         layout: What the checkpoint is, in words for a person.
-        id: Name of the model by its weights: SHA-256 of the file, or of all files one after the other.
+        id: Name of the model by its weights: SHA-256 of the file, or of all files one after the other; where these hold
+            several sets of weights, of that and the name of the set.
         own: The directory, if it is one of mimia's own.
         parsed: What it was built from; None of mimia's own, which say all of themselves.
         notes: What else a reader has to know of the loading, one sentence each.
@@ -132,7 +133,7 @@ def load_checkpoint(target: ModelSource, settings: CheckpointSettings | None = N
     if path.is_dir():
         return _load_directory(path, settings)
     if path.is_file():
-        return _filled(_read_file(path, settings), [path], path)
+        return _load_file(path, settings)
     if is_hub_name(path.as_posix()):
         return _load_directory(fetch(path.as_posix()), settings)
     raise MimiaError(
@@ -166,10 +167,9 @@ def _is_of_transformers(target: Any) -> bool:
 
 def _load_directory(path: Path, settings: CheckpointSettings) -> LoadedCheckpoint:
     if not (path / native.CONFIG).is_file():
-        raise MimiaError(
-            f"{path} is no checkpoint: it has no {native.CONFIG}. Pass a directory that `mimia pretrain` or "
-            "transformers wrote, or the file of the weights itself."
-        )
+        return _load_files(files_of(path), path, settings)
+    if settings.weights is not None:
+        raise MimiaError(f"{path} has one set of weights: leave out --weights (checkpoint.weights).")
     config = read_object(path / native.CONFIG)
     if config.get("format") == "mimia":
         unused = ("it says all of itself: the settings of [checkpoint] are not used",)
@@ -192,18 +192,28 @@ def _load_directory(path: Path, settings: CheckpointSettings) -> LoadedCheckpoin
     )
 
 
-def _read_file(path: Path, settings: CheckpointSettings) -> ParsedCheckpoint:
-    contents = read_contents(path)
-    for layout in LAYOUTS.values():
-        if isinstance(layout, FileLayout) and layout.recognise(contents.state.keys()):
-            return layout.read(contents, settings)
-    if any(re.match(_OF_TRANSFORMERS, name) for name in contents.state):
-        raise MimiaError(f"{path} holds weights of transformers, which need their config.json: pass their directory.")
-    names = ", ".join(map(shortened, sorted(contents.state)[:3]))
-    raise MimiaError(
-        f"{path} holds weights of no known layout (its first names are {names}): pass a checkpoint of the "
-        "official MAE or SimMIM, timm, mmpretrain, transformers or mimia."
-    )
+def _load_file(path: Path, settings: CheckpointSettings) -> LoadedCheckpoint:
+    if re.search(r"-\d{5}-of-(?!00001)\d{5}\.", path.name):
+        raise MimiaError(
+            f"{path} is one of the parts of a checkpoint: pass their directory, or their index (…{INDEX})."
+        )
+    if not path.name.endswith(INDEX):
+        return _load_files([path], path, settings)
+    if (path.parent / native.CONFIG).is_file():
+        return _load_directory(path.parent, settings)
+    return _load_files(listed_in(path), path, settings)
+
+
+def _load_files(files: Sequence[Path], path: Path, settings: CheckpointSettings) -> LoadedCheckpoint:
+    """Load the one model in files that no configuration describes; they are the parts of one file, if several."""
+    path = files[0] if len(files) == 1 else path
+    found = find(read_together(files), path)
+    weights, notes = choose(found, settings.weights, path)
+    loaded = _filled(weights.layout.read(weights.contents, settings), files, path)
+    if not loaded.model.has_decoder:
+        refuse_head_beside(found.others, path)
+    of_several = hashlib.sha256(f"{loaded.id} {weights.name}".encode()).hexdigest()
+    return replace(loaded, id=of_several if len(found.sets) > 1 else loaded.id, notes=loaded.notes + notes)
 
 
 def _filled(parsed: ParsedCheckpoint, files: Sequence[Path], path: Path) -> LoadedCheckpoint:

@@ -1,6 +1,7 @@
 """Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin."""
 
 import math
+from collections.abc import Collection
 
 import torch
 
@@ -62,4 +63,11 @@ def _grid(facts: CheckpointFacts, offsets: int, patch: int) -> tuple[int, int]:
     return facts.checked_grid(found, patch)
 
 
-LAYOUT = FileLayout(any_starts_with("encoder.patch_embed.proj."), read)
+def _recognise(names: Collection[str]) -> bool:
+    """Return whether names are of a SimMIM, and not of an MAE whose names all begin with ``encoder.``."""
+    has_positions = "encoder.pos_embed" in names and "encoder.mask_token" not in names
+    is_mae = has_positions or any_starts_with("encoder.decoder_")(names)
+    return any_starts_with("encoder.patch_embed.proj.")(names) and not is_mae
+
+
+LAYOUT = FileLayout(_recognise, read)

@@ -1,14 +1,10 @@
-"""Weights out of other people's files, and nothing but data: no code in a file runs.
+"""What stands in other people's files, as nothing but data: no code in a file runs.
 
-A ``.pth`` file is a pickle, and a pickle can run code. What is allowed in it is a short list of names: tensors, and
-what official files carry beside them. Whatever else stands there, the file is refused.
+A ``.pth`` file is a pickle, and a pickle can run code. It is read here as a description (`pickles`): nothing that it
+names is imported or called, and a file that names what could run code (`names`) is refused.
 """
 
-import argparse
-import pickle
-import re
 import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,25 +12,33 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
-from mimia.models.checkpoints.archive import check_weights, refuse_bomb, refuse_endless, refuse_large_file
+from mimia.models.checkpoints.archive import read_legacy, read_zip, refuse_large_file
+from mimia.models.checkpoints.foreign import kind_of
+from mimia.models.checkpoints.names import ForbiddenNameError
+from mimia.models.checkpoints.pickles import Made
 from mimia.models.checkpoints.strict import in_short
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
 
-_NESTED = ("model", "state_dict")  # where files keep the weights, if not at the top
-_WRAPPERS = ("module.", "_orig_mod.")  # what data parallelism and torch.compile put before every name
+MOST_WEIGHTS = 20_000
+_MOST_NUMBERS = 3 * 10**9  # a ViT-Huge with its decoder has 0.66
+_TYPES = {
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+    *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
+}
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file holds.
+    """Weights in a file.
 
     Attributes:
         path: The file.
-        state: Its weights, under the names that the file gives them; mapped, not copied, where the format allows it.
-        beside: What else stands in the file, such as the arguments of the training.
+        state: The weights, under the names that the file gives them, without what wraps them; mapped, not copied, where
+            the format allows it.
+        beside: What else stands in the file, such as the arguments of the training, as plain values.
     """
 
     path: Path
@@ -42,59 +46,79 @@ class Contents:
     beside: Mapping[str, Any]
 
 
-class _Ignored:
-    """Stands for a value that no one asks for, whatever a file says of it."""
-
-    def __new__(cls, *_: object) -> "_Ignored":
-        return object.__new__(cls)
-
-    def __setstate__(self, _: object) -> None:
-        """Take nothing over."""
-
-
-_ALLOWED: list[Any] = [
-    argparse.Namespace,  # arguments of the official MAE
-    (OrderedDict, "yacs.config.CfgNode"),  # settings of the official SimMIM, a dictionary that needs yacs
-    *(
-        (_Ignored, name)  # scores, loss curves and folders
-        for name in (
-            "numpy.core.multiarray.scalar",
-            "numpy._core.multiarray.scalar",
-            "numpy.core.multiarray._reconstruct",
-            "numpy._core.multiarray._reconstruct",
-            "numpy.ndarray",
-            "numpy.dtype",
-            "pathlib.PosixPath",
-            "pathlib._local.PosixPath",
-            "mmengine.logging.history_buffer.HistoryBuffer",
-        )
-    ),
-]
-
-
 def read_contents(path: Path) -> Contents:
-    """Read a file of safetensors or torch.
+    """Read a file with one dictionary of weights, as those in directories are.
+
+    Raises:
+        MimiaError: It has none or several, or as for `read_values`.
+    """
+    values = read_values(path)
+    if not isinstance(values, dict):
+        raise no_weights(path)
+    tables = [table for table in (values, *values.values()) if _is_state(table)]
+    if len(tables) != 1:
+        raise no_weights(path)
+    state = tables[0]
+    check_weights(state, path)
+    beside = {
+        key: value
+        for key, value in values.items()
+        if isinstance(key, str) and not isinstance(value, Tensor) and value is not state
+    }
+    return Contents(path, _without_common_prefix(state), beside)
+
+
+def _is_state(table: object) -> bool:
+    return isinstance(table, dict) and bool(table) and all(isinstance(value, Tensor) for value in table.values())
+
+
+def _without_common_prefix(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights without what data parallelism and torch.compile put before every name."""
+    first = next(iter(state)).partition(".")[0] + "."
+    if len(state) == 1 or not all(name.startswith(first) for name in state):
+        return state
+    return _without_common_prefix({name.removeprefix(first): value for name, value in state.items()})
+
+
+def no_weights(path: Path) -> MimiaError:
+    """Return the error of a file without weights."""
+    return MimiaError(
+        f"{path} holds no weights by name: save them with torch.save(model.state_dict(), path) and pass that file."
+    )
+
+
+def read_values(path: Path) -> object:
+    """Return what stands in a file of safetensors or torch: dictionaries, lists, numbers, texts and tensors.
 
     Raises:
         MimiaError: It is damaged, or no checkpoint, or holds more than data.
     """
     refuse_large_file(path)
     if path.suffix == ".safetensors":
-        return Contents(path, _without_wrappers(load_safetensors(path)), {})
-    loaded = _load(path)
-    state = _state(loaded)
-    if state is None:
+        return load_safetensors(path)
+    with path.open("rb") as file:
+        starts_as_zip = file.read(2) == b"PK"
+    zipped = _is_zip(path)
+    try:
+        return read_zip(path) if zipped else read_legacy(path)
+    except MimiaError:
+        raise
+    except ForbiddenNameError as error:
         raise MimiaError(
-            f"{path} holds no weights by name: save them with torch.save(model.state_dict(), path) and pass that file."
-        )
-    assert isinstance(loaded, dict)
-    check_weights(state, path)
-    beside = {
-        key: value
-        for key, value in loaded.items()
-        if isinstance(key, str) and not isinstance(value, Tensor) and value is not state
-    }
-    return Contents(path, _without_wrappers(state), beside)
+            f"{path} holds {shortened(str(error), 40)}, which is no data and could run code, and is not opened: save "
+            "the weights alone, with torch.save(model.state_dict(), path)."
+        ) from error
+    except Exception as error:  # a damaged file can fail in any way
+        kind = kind_of(path)
+        if zipped:
+            mend = "pass the .pth, .pt, .bin or .safetensors file itself, or copy it again if it is damaged"
+            reason = f"is a zip archive, but no checkpoint: {f'it is {kind}' if kind else mend}"
+        elif starts_as_zip:
+            reason = "is damaged or cut off: copy it again"
+        else:
+            mend = "or is damaged: pass a file of weights"
+            reason = f"is no checkpoint that torch or safetensors wrote, {f'but {kind}' if kind else mend}"
+        raise MimiaError(f"{path} {reason}.") from error
 
 
 def load_safetensors(path: Path) -> dict[str, Tensor]:
@@ -112,31 +136,6 @@ def load_safetensors(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _load(path: Path) -> object:
-    mapped = _is_zip(path)  # what torch wrote before 1.6 is no zip, and cannot be mapped
-    if mapped:
-        refuse_bomb(path)
-    elif not _starts_as_zip(path):
-        refuse_endless(path)
-    try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception as error:  # a damaged file can fail in any way
-        found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if found:
-            reason = (
-                f"holds {shortened(found[1], 40)}, which is no data and could run code, and is not opened: save the "
-                "weights alone, with torch.save(model.state_dict(), path)"
-            )
-        elif mapped:
-            reason = "is a zip archive, but no checkpoint: pass the .pth, .pt, .bin or .safetensors file itself"
-        elif _starts_as_zip(path):
-            reason = "is damaged or cut off: copy it again"
-        else:
-            reason = "is no checkpoint that torch or safetensors wrote, or is damaged: pass a file of weights"
-        raise MimiaError(f"{path} {reason}.") from error
-
-
 def _is_zip(path: Path) -> bool:
     try:
         return zipfile.is_zipfile(path)
@@ -144,24 +143,37 @@ def _is_zip(path: Path) -> bool:
         return False
 
 
-def _starts_as_zip(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(2) == b"PK"
+def check_weights(weights: Mapping[Any, Any], path: Path) -> None:
+    """Raise if weights are not plain arrays of numbers with names, or are too many.
+
+    Raises:
+        MimiaError: They are not.
+    """
+    if len(weights) > MOST_WEIGHTS:
+        raise MimiaError(f"{path} holds {len(weights):,} weights, and {MOST_WEIGHTS:,} are the most.")
+    total = 0
+    for name, value in weights.items():
+        if not isinstance(name, str):
+            raise MimiaError(
+                f"{path} names a weight by a {type(name).__name__} and not by a text: save model.state_dict()."
+            )
+        reason = _oddity(value)
+        if reason:
+            raise MimiaError(f"{path}: {shortened(name)} {reason}: save the weights as ordinary tensors.")
+        total += value.numel()
+    if total > _MOST_NUMBERS:
+        raise MimiaError(f"{path} holds {total:,} numbers in its weights, and {_MOST_NUMBERS:,} are the most.")
 
 
-def _state(loaded: object) -> dict[str, Tensor] | None:
-    """Return the weights by name, under a usual key or at the top."""
-    if not isinstance(loaded, dict):
-        return None
-    for candidate in (*(loaded.get(name) for name in _NESTED), loaded):
-        if isinstance(candidate, dict) and candidate and all(isinstance(value, Tensor) for value in candidate.values()):
-            return candidate
-    return None
-
-
-def _without_wrappers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    named = dict(state)
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in named):
-            named = {name.removeprefix(prefix): value for name, value in named.items()}
-    return named
+def _oddity(value: object) -> str:
+    """Return why a value is no plain array of numbers, or an empty text."""
+    if type(value) not in (Tensor, nn.Parameter):
+        return f"is a {shortened(str(value.by), 60) if isinstance(value, Made) else type(value).__name__}"
+    assert isinstance(value, Tensor)
+    if value.layout != torch.strided or value.is_quantized or value.dtype not in _TYPES:
+        return f"is of type {value.dtype} and layout {value.layout}"
+    if value.device.type == "meta":
+        return "has a shape, but no numbers"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"has the shape {shortened(str(tuple(value.shape)))}, but fewer numbers"
+    return ""

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 
+from mimia.models.checkpoints import deepspeed
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.strict_json import read_object
 from mimia.runtime.text import shortened
 
-_INDEX = ".index.json"
-_WEIGHTS = ("model.safetensors", f"model.safetensors{_INDEX}", "pytorch_model.bin", f"pytorch_model.bin{_INDEX}")
+INDEX = ".index.json"
+"""End of the name of a file that lists the files of weights."""
+_WEIGHTS = ("model.safetensors", f"model.safetensors{INDEX}", "pytorch_model.bin", f"pytorch_model.bin{INDEX}")
 """Of these, transformers loads the first that is there; an index names several files."""
 
 
@@ -35,15 +37,21 @@ def weight_files(directory: Path, config: Mapping[str, Any]) -> list[Path]:
         )
     for path in (directory / name for name in _WEIGHTS):
         if path.is_file():
-            return _listed_in(path) if path.name.endswith(_INDEX) else [path]
+            return listed_in(path) if path.name.endswith(INDEX) else [path]
+    if deepspeed.place_of(directory) is not None:
+        raise deepspeed.split(directory)
     raise MimiaError(
         f"{directory} has no weights: model.safetensors or pytorch_model.bin is missing, or the index of several "
-        f"files (model.safetensors{_INDEX})."
+        f"files (model.safetensors{INDEX})."
     )
 
 
-def _listed_in(index: Path) -> list[Path]:
-    """Return the files that an index names, each of which lies in its directory."""
+def listed_in(index: Path) -> list[Path]:
+    """Return the files that an index names.
+
+    Raises:
+        MimiaError: It is no index, or one of them is not in its directory.
+    """
     entries = read_object(index).get("weight_map")
     if not isinstance(entries, dict) or not entries or not all(isinstance(name, str) for name in entries.values()):
         raise MimiaError(f"{index} is no index of weights: it has no weight_map of names; copy it again.")

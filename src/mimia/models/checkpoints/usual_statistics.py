@@ -16,7 +16,7 @@ def named_statistics(channels: int) -> dict[str, Statistics]:
     """Return the statistics that are usual for a number of channels; the likeliest first.
 
     >>> list(named_statistics(1))
-    ["mean 0.5 and std 0.5", "pixels in [0, 1] as they are", "MNIST's"]
+    ['mean 0.5 and std 0.5', 'pixels in [0, 1] as they are', "MNIST's"]
     """
     named = {3: _OF_COLOURS, 1: _OF_GREY}.get(channels, {})
     plain: dict[str, Statistics] = {
