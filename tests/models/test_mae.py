@@ -131,7 +131,7 @@ def test_distance_is_the_mean_squared_error_over_the_masked_patches(space: Targe
     for image, draw in np.ndindex(2, 2):
         errors = []
         for patch in torch.nonzero(masks[image, draw]).flatten().tolist():
-            row, column = divmod(patch, spec.grid)
+            row, column = divmod(patch, spec.grid[1])
             values = [
                 (int(images[image, channel, 2 * row + p, 2 * column + q]) / 255 - spec.mean[channel])
                 / spec.std[channel]

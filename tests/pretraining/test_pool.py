@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from mimia.config.image_settings import SplitSettings
 from mimia.config.recipes import Recipe
+from mimia.data.channel_statistics import pixel_statistics
 from mimia.data.drawing import SplitRequirements, split_for_audit
 from mimia.data.file_metadata import FACTS
 from mimia.data.imageset import ImageSet
 from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained, pretrained_shadows
-from mimia.pretraining.specs import pixel_statistics, spec_for
+from mimia.pretraining.specs import spec_for
 from mimia.pretraining.trainer import Trainer
 from mimia.runtime.arrays import Pixels, content_id, fingerprint_of_ids
 from mimia.runtime.compute import ComputeSettings

@@ -57,7 +57,9 @@ class CheckpointSettings(Table):
     std: tuple[Deviation, ...] | None = Field(
         None, description="what pixels in [0, 1] are divided by, for each channel: their standard deviation"
     )
-    channel_order: Literal["rgb", "bgr"] | None = Field(None, description="order of the colours in training")
+    channel_order: Literal["rgb", "bgr"] | None = Field(
+        None, description="order of the colours in training, and of the means"
+    )
     heads: PositiveInt | None = Field(None, description="attention heads of the encoder")
     decoder_heads: PositiveInt | None = Field(None, description="attention heads of the decoder")
     tokenizer: Name | None = Field(

@@ -1,7 +1,7 @@
 """Settings as a TOML file with a comment on every key."""
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import tomlkit
@@ -19,7 +19,8 @@ _MASKED = f"Secrets of addresses are masked ({MASK}): put them in again, or pass
 def to_toml(settings: Settings) -> str:
     """Return settings as TOML that `read_settings` reads back; keys without a value are commented out.
 
-    Secrets in addresses are masked: they have to be typed again.
+    So are those of a recipe that nobody gave: a checkpoint may say them. Secrets in addresses are masked: they have to
+    be typed again.
 
     >>> from mimia.config.settings import read_settings
     >>> print(to_toml(read_settings(None, {"target": "model.pth"})).splitlines()[1])
@@ -31,14 +32,16 @@ def to_toml(settings: Settings) -> str:
     if values != plain:
         document.add(tomlkit.comment(_MASKED))
     tables = {name: field for name, field in Settings.model_fields.items() if _is_table(field)}
-    _add(document, {name: field for name, field in Settings.model_fields.items() if name not in tables}, values)
+    rest = {name: field for name, field in Settings.model_fields.items() if name not in tables}
+    _add(document, rest, values, rest.keys())
     for name, field in tables.items():
         model = field.annotation
         assert isinstance(model, type)
         assert issubclass(model, BaseModel)
         table = tomlkit.table()
         table.comment((model.__doc__ or "").splitlines()[0])
-        _add(table, model.model_fields, values[name])
+        given = settings.recipe.model_fields_set if name == "recipe" else model.model_fields.keys()
+        _add(table, model.model_fields, values[name], given)
         document.add(tomlkit.nl())
         document.add(name, table)
     return tomlkit.dumps(document)
@@ -48,11 +51,16 @@ def _is_table(field: FieldInfo) -> bool:
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
-def _add(target: Container | Table, fields: Mapping[str, FieldInfo], values: Mapping[str, Any]) -> None:
+def _add(
+    target: Container | Table, fields: Mapping[str, FieldInfo], values: Mapping[str, Any], given: Collection[str]
+) -> None:
+    """Add keys with their values, and as comments those without one, or with one that nobody gave."""
     for name, field in fields.items():
         for line in textwrap.wrap(field.description or "", 100, break_on_hyphens=False):
             target.add(tomlkit.comment(line))
-        if name in values and values[name] != {}:  # an empty inline table could not be extended below it
+        has_value = name in values and values[name] != {}  # an empty inline table could not be extended below it
+        if has_value and name in given:
             target.add(name, values[name])
         else:
-            target.add(tomlkit.comment(f"{name} ="))
+            shown = f" {tomlkit.item(values[name]).as_string()}" if has_value else ""
+            target.add(tomlkit.comment(f"{name} ={shown}"))

@@ -101,6 +101,16 @@ def check_paired(tokens: int) -> None:
         )
 
 
+def divisors(number: int) -> list[int]:
+    """Return the numbers that divide a number, in order.
+
+    >>> divisors(12)
+    [1, 2, 3, 4, 6, 12]
+    """
+    small = [each for each in range(1, math.isqrt(number) + 1) if number % each == 0]
+    return sorted({*small, *(number // each for each in small)})
+
+
 def blocks_of(sizes: Mapping[str, Any]) -> int:
     """Count the blocks that the sizes of an architecture ask for.
 

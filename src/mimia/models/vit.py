@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mimia.models.sizes import divisors
+
 LAYER_NORM_EPS = 1e-6
 _FIRST_SCALE = 0.1
 _ROUNDING = 0.01  # of positions that are stored in half precision
@@ -111,7 +113,7 @@ def find_grid(positions: Tensor) -> tuple[int, int] | None:
 
     Either half of the channels may encode the column.
 
-    >>> find_grid(sincos_positions(16, (4, 16))[0, 1:]), find_grid(torch.randn(64, 16))
+    >>> find_grid(sincos_positions(16, (4, 16))[0, 1:]), find_grid(torch.ones(64, 16))
     ((4, 16), None)
     """
     count, width = positions.shape
@@ -119,7 +121,7 @@ def find_grid(positions: Tensor) -> tuple[int, int] | None:
         return None
     halves = positions.float().chunk(2, dim=1)
     few, every = torch.arange(0, count, max(1, count // _LOOKED_AT)), torch.arange(count)
-    for rows in (rows for rows in range(1, count + 1) if count % rows == 0):
+    for rows in divisors(count):
         grid = rows, count // rows
         for column, row in (halves, halves[::-1]):
             if _encode(column, row, grid, few) and _encode(column, row, grid, every):

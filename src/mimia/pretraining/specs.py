@@ -2,16 +2,15 @@
 
 from typing import Any
 
-import numpy as np
 from pydantic import ValidationError
 
 from mimia.config.recipes import Recipe
+from mimia.data.channel_statistics import pixel_statistics
 from mimia.data.imageset import ImageSet
 from mimia.models.base import ModelSpec
 from mimia.models.registry import family_named
 from mimia.runtime.errors import MimiaError
 
-_CHUNK = 4096
 _PRIVATE_MEAN, _PRIVATE_STD = 0.5, 0.25  # of any images: statistics of the training images are not private
 
 
@@ -57,19 +56,3 @@ def _valid(**values: Any) -> ModelSpec:
     except ValidationError as error:
         reason = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise MimiaError(f"The recipe does not fit the images: {reason}.") from error
-
-
-def pixel_statistics(images: ImageSet) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Compute mean and standard deviation of each channel, raw pixels in [0, 1], from exact counts of the values."""
-    channels = images.pixels.shape[1]
-    counts = np.zeros((channels, 256), dtype=np.int64)
-    for start in range(0, len(images), _CHUNK):
-        chunk = images.pixels[start : start + _CHUNK]
-        for channel in range(channels):
-            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    proportion = counts / counts.sum(axis=1, keepdims=True)
-    mean = proportion @ values
-    std = np.sqrt((proportion * (values - mean[:, None]) ** 2).sum(axis=1))
-    std = np.where(std > 0, std, 1.0)  # images of one colour
-    return tuple(mean.tolist()), tuple(std.tolist())

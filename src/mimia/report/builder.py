@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mimia.attacks.base import Scores
-from mimia.config.settings import DecoderSource
+from mimia.config.settings import DecoderSource, Settings
 from mimia.config.toml import to_toml
 from mimia.data.account import SourceAccount
 from mimia.data.imageset import ImageSet
@@ -80,7 +80,7 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         shown: Images of the gallery.
     """
     context, split, signals = outcome.context, outcome.split, outcome.signals
-    settings, target = context.settings, context.target
+    settings, target = _as_run(outcome), context.target
     _, channels, height, width = context.images.pixels.shape
     return Run(
         created=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -104,6 +104,12 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         hardware=hardware(settings.compute),
         seconds=time.monotonic() - context.started,
     )
+
+
+def _as_run(outcome: Outcome) -> Settings:
+    """Return the settings with the recipe of the shadows, if a checkpoint's file gave some of it."""
+    settings, target = outcome.context.settings, outcome.signals.models.target
+    return settings.model_copy(update={"recipe": target.recipe}) if target.facts else settings
 
 
 def absence_criterion(outcome: Outcome) -> AbsenceCriterion:

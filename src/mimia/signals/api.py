@@ -13,7 +13,7 @@ from mimia.data.loading import load_images
 from mimia.data.sources.base import SourceLike
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
-from mimia.models.checkpoints.loading import load_checkpoint
+from mimia.models.checkpoints.loading import load_checkpoint, refuse_unknown
 from mimia.models.embedders import Embedder
 from mimia.pretraining.specs import spec_for
 from mimia.runtime.compute import ComputeSettings
@@ -78,6 +78,7 @@ def _source(model: Model, directory: Path) -> Path | Embedder:
     """Return a directory of mimia's own layout, or the function."""
     if isinstance(model, str | Path) or (hasattr(model, "state_dict") and not isinstance(model, MaskedImageModel)):
         loaded = load_checkpoint(model)
+        refuse_unknown(loaded)
         if loaded.own is not None:
             return loaded.own
         model = loaded.model

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState, GradientState
 from huggingface_hub import save_torch_state_dict
 from safetensors.torch import save_file
 from tests.models.checkpoints.test_wrappings import Tree
@@ -23,6 +22,7 @@ from torch.distributed.checkpoint.state_dict_saver import save
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints.loading import load_checkpoint
+from mimia.runtime import compute
 from mimia.runtime.errors import MimiaError
 
 State = dict[str, Tensor]
@@ -54,8 +54,7 @@ def refused(path: Path, message: str) -> None:
 @pytest.fixture
 def accelerator() -> Iterator[Accelerator]:
     yield Accelerator(cpu=True)
-    AcceleratorState._reset_state(True)
-    GradientState._reset_state()
+    compute.accelerator.cache_clear()  # all of a process share one state: mimia's next one begins anew
 
 
 @pytest.mark.parametrize("safe", [True, False])

@@ -273,3 +273,12 @@ def test_file_that_is_not_what_it_seems_is_refused_with_the_name_of_what_is_wron
     file = save(tmp_path / "simmim.pth", simmim_states[kind] | change, IMG_SIZE=16, MASK_RATIO=0.6, MASK_PATCH_SIZE=8)
     with pytest.raises(MimiaError, match=message):
         load_checkpoint(file)
+
+
+def test_targets_that_were_normalised_in_windows_are_refused(tmp_path: Path, simmim_states: dict[str, State]) -> None:
+    simmim = {"NORM_TARGET": {"ENABLE": True, "PATCH_SIZE": 47}}
+    config = {"DATA": {"IMG_SIZE": 16, "MASK_PATCH_SIZE": 8}, "MODEL": {"SIMMIM": simmim}}
+    for kind, state in simmim_states.items():
+        torch.save({"model": state, "config": config}, tmp_path / f"{kind}.pth")
+        with pytest.raises(MimiaError, match=r"targets normalised in windows of 47 pixels \(SIMMIM\.NORM_TARGET\)"):
+            load_checkpoint(tmp_path / f"{kind}.pth")

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mimia.data.channel_statistics import pixel_statistics
 from mimia.data.imageset import ImageSet
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints.channel_order import reversed_colours
@@ -29,6 +30,7 @@ from mimia.runtime.progress import progress
 
 MOST_IMAGES = 2048
 """Images that are looked at where candidates are nearly equal."""
+_FEWEST = 16  # images, below which no difference is clear
 _FIRST = 64  # images, on which the best choice is looked for; each further look doubles their number
 _MOST_DRAWS = 16  # masks of each image, where all images do not suffice
 _ENOUGH = 512  # images, where a candidate may be assumed if the pixels do not say
@@ -78,7 +80,7 @@ class _Choices:
         for draw in range(look.draws):
             found = self.of_draw(choice, look.images, draw)
             values = found.squared if name in _OF_PIXELS else found.own / found.uninformed.mean()
-            logarithms.append(np.log(values))
+            logarithms.append(np.log(values + _TINY))
         mean: Floats = np.mean(logarithms, axis=0)
         return mean
 
@@ -198,8 +200,8 @@ def _compare(
         best = _preferred(unknown.name, {each: float(errors[each].mean()) for each in variants if each in left})
         for each in left - {best}:
             difference = errors[each] - errors[best]
-            deviation = float(difference.std(ddof=1)) / np.sqrt(look.images)
-            behind[each] = float(np.expm1(difference.mean())), float(difference.mean()) / (deviation + _TINY)
+            error = float(difference.std(ddof=1)) / np.sqrt(look.images) if look.images >= _FEWEST else np.inf
+            behind[each] = float(np.expm1(difference.mean())), float(difference.mean()) / (error + _TINY)
         left = {each for each in left if each == best or behind[each][1] <= _CLEAR}
         if len(left) == 1:
             break
@@ -248,9 +250,7 @@ def _facts_of(unknown: UnknownFact, best: str, behind: Mapping[str, tuple[float,
 
 def _with_own_statistics(unknown: UnknownFact, images: ImageSet) -> UnknownFact:
     """Add the statistics of the images themselves to the candidates."""
-    values = images.pixels / 255
-    own = tuple(map(float, values.mean(axis=(0, 2, 3)))), tuple(map(float, values.std(axis=(0, 2, 3))))
-    return replace(unknown, candidates={**unknown.candidates, _OWN: own})
+    return replace(unknown, candidates={**unknown.candidates, _OWN: pixel_statistics(images)})
 
 
 def _model_of(parsed: ParsedCheckpoint) -> MaskedImageModel:

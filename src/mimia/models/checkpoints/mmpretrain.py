@@ -7,8 +7,9 @@ from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import official_mae, official_swin
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
 from mimia.models.checkpoints.layout import FileLayout, any_starts_with
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.safe import Contents
 from mimia.models.checkpoints.saved_settings import from_mmengine
 from mimia.runtime.errors import MimiaError

@@ -15,8 +15,11 @@ from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import TargetSpace
+from mimia.models.checkpoints.attention_heads import attention_heads
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
+from mimia.models.checkpoints.grids import grid_of_positions
 from mimia.models.checkpoints.layout import FileLayout, any_starts_with
-from mimia.models.checkpoints.parsed import WHERE_IS_THE_DECODER, CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.parsed import WHERE_IS_THE_DECODER, ParsedCheckpoint
 from mimia.models.checkpoints.provenance import UnknownFact
 from mimia.models.checkpoints.safe import Contents
 from mimia.models.checkpoints.saved_settings import from_arguments
@@ -53,11 +56,11 @@ def read_facts(facts: CheckpointFacts, maker: str, *, is_known_mae: bool = False
     has_decoder = facts.has("decoder_")
     facts.state = _in_our_names(facts.state)
     has_class = "cls_token" in facts.state
-    rows, columns, before = facts.grid("pos_embed", (1, 0) if has_class else (0,), patch)
+    rows, columns, before = grid_of_positions(facts, "pos_embed", (1, 0) if has_class else (0,), patch)
     sizes: dict[str, Any] = {
         "width": width,
         "depth": facts.depth("blocks"),
-        "heads": facts.heads("heads", width, visible=has_decoder),
+        "heads": attention_heads(facts, "heads", width, visible=has_decoder),
         "class_token": has_class,
         "class_position": before == has_class,
         "registers": facts.shape("reg_token", 3)[1] if "reg_token" in facts.state else 0,
@@ -66,7 +69,7 @@ def read_facts(facts: CheckpointFacts, maker: str, *, is_known_mae: bool = False
     if has_decoder:
         sizes["decoder_width"] = facts.shape("decoder_embed.weight", 2)[0]
         sizes["decoder_depth"] = facts.depth("decoder_blocks")
-        sizes["decoder_heads"] = facts.heads("decoder_heads", sizes["decoder_width"], visible=True)
+        sizes["decoder_heads"] = attention_heads(facts, "decoder_heads", sizes["decoder_width"], visible=True)
     elif not is_known_mae:
         facts.remarks.append(
             f"a file without a decoder does not say how it was trained: it is taken as an MAE ({WHERE_IS_THE_DECODER})"

@@ -7,11 +7,14 @@ import torch
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import official_swin
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
+from mimia.models.checkpoints.grids import checked_grid, likely_grid, no_grid
 from mimia.models.checkpoints.layout import FileLayout, any_starts_with
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint, divisors
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.safe import Contents
 from mimia.models.checkpoints.saved_settings import from_yacs
 from mimia.models.simmim import SimMIMArchitecture, relative_positions
+from mimia.models.sizes import divisors
 from mimia.runtime.errors import MimiaError
 
 _TABLE = "encoder.rel_pos_bias.relative_position_bias_table"
@@ -57,10 +60,10 @@ def _grid(facts: CheckpointFacts, offsets: int, patch: int) -> tuple[int, int]:
         grids = [grid for grid in grids if math.prod(grid) == pairs]
         same = [grid for grid in grids if torch.equal(facts.state[_INDEX], relative_positions(grid))]
         grids = same or grids
-    found = grids[0] if len(grids) == 1 else facts.likely_grid(grids, patch)
+    found = grids[0] if len(grids) == 1 else likely_grid(facts, grids, patch)
     if found is None:
-        raise facts.no_grid(offsets)
-    return facts.checked_grid(found, patch)
+        raise no_grid(facts, offsets)
+    return checked_grid(facts, found, patch)
 
 
 def _recognise(names: Collection[str]) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor
 
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.huggingface import HuggingFaceArchitecture
 from mimia.runtime.errors import MimiaError
 

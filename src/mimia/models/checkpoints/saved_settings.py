@@ -27,6 +27,7 @@ _ARGUMENTS = {  # names of CheckpointSettings, and what trainers call them
 }
 _GROUPS = ("args", "hyper_parameters", "config", "cfg", "model", "model_args", "data")
 """Where arguments stand beside the weights or within each other, from the outside in."""
+_DEEPEST = 3
 _HUGE = 2**31
 _OF_BATCH_256 = 256
 _OF_BATCH_512 = 512  # for which the official SimMIM states its learning rates
@@ -63,6 +64,7 @@ def from_arguments(beside: Mapping[str, Any]) -> SavedSettings:
     }
     found["target_space"] = target_space(found.pop("norm_pix_loss"))
     found["image_size"] = as_size(found["image_size"])
+    found |= {name: _fractions(found[name]) for name in ("mean", "std")}
     named = re.fullmatch(r"mae_vit_(base|large|huge)_patch\d+\w*", str(given.get("model")))
     if named:
         heads = dict(zip(("heads", "decoder_heads"), _HEADS_OF_NAMES[named[1]], strict=True))
@@ -70,13 +72,14 @@ def from_arguments(beside: Mapping[str, Any]) -> SavedSettings:
     return SavedSettings(groups[0][0] if groups else "the file", _not_none(found), _recipe_of(given))
 
 
-def _groups(values: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for name in _GROUPS:
+def _groups(values: Mapping[str, Any], depth: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield groups of arguments with their places, those farther outside first; a file may put one into itself."""
+    for name in _GROUPS if depth < _DEEPEST else ():
         inner = values.get(name)
         inner = vars(inner) if isinstance(inner, Namespace) else inner
         if isinstance(inner, Mapping):
             yield f"its {name}", inner
-            yield from _groups(inner)
+            yield from _groups(inner, depth + 1)
 
 
 def _recipe_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -106,11 +109,11 @@ def from_yacs(beside: Mapping[str, Any]) -> SavedSettings:
     Args:
         beside: What stands in the file beside the weights.
     """
-    data, train = (_table(_table(beside, "config"), name) for name in ("DATA", "TRAIN"))
-    target = _table(_table(_table(_table(beside, "config"), "MODEL"), "SIMMIM"), "NORM_TARGET")
+    data, train = (table(table(beside, "config"), name) for name in ("DATA", "TRAIN"))
+    target = table(table(table(table(beside, "config"), "MODEL"), "SIMMIM"), "NORM_TARGET")
     epochs = _whole(train.get("EPOCHS"))
     rate = _number(train.get("BASE_LR"))
-    betas = _table(train, "OPTIMIZER").get("BETAS")
+    betas = table(train, "OPTIMIZER").get("BETAS")
     model = {
         "image_size": as_size(data.get("IMG_SIZE")),
         "mask_ratio": data.get("MASK_RATIO"),
@@ -135,11 +138,11 @@ def from_mmengine(beside: Mapping[str, Any]) -> SavedSettings:
     Args:
         beside: What stands in the file beside the weights.
     """
-    meta = _table(beside, "meta")
+    meta = table(beside, "meta")
     text = next((meta[name] for name in ("cfg", "config") if isinstance(meta.get(name), str)), "")
     config = parse_python_config(text)
     pixels = next((each for each in _walk(config) if "mean" in each and "std" in each), {})
-    loader = _table(config, "train_dataloader") or _table(config, "data")
+    loader = table(config, "train_dataloader") or table(config, "data")
     optimiser = next((each for each in _walk(config) if "lr" in each and "weight_decay" in each), {})
     epochs = _whole(_first(config, "max_epochs"))
     batch = _whole(_first(config, "base_batch_size")) or _whole(loader.get("batch_size", loader.get("samples_per_gpu")))
@@ -153,8 +156,8 @@ def from_mmengine(beside: Mapping[str, Any]) -> SavedSettings:
         "mask_ratio": _first(config, "mask_ratio"),
         "cell_size": _first(config, "mask_patch_size"),
         "target_space": target_space(norm),
-        "mean": _over_255(pixels.get("mean")),
-        "std": _over_255(pixels.get("std")),
+        "mean": _fractions(pixels.get("mean"), 255),
+        "std": _fractions(pixels.get("std"), 255),
         "channel_order": None if order is None else "rgb" if order else "bgr",
     }
     recipe = {
@@ -177,20 +180,23 @@ def target_space(norm_pix_loss: object) -> str | None:
     return "patch-normalised" if norm_pix_loss else "normalised"
 
 
-def as_size(value: object) -> object:
-    """Return a size as one number if it is the same in both directions.
+def as_size(value: object) -> int | tuple[int, int] | None:
+    """Return a size as one number if it is the same in both directions; None of what is no size.
 
-    >>> as_size([224, 224]), as_size((16, 64)), as_size([3, 32, 32])
-    (224, (16, 64), 32)
+    >>> as_size([224, 224]), as_size((16, 64)), as_size([3, 32, 32]), as_size("large")
+    (224, (16, 64), 32, None)
     """
-    if isinstance(value, list | tuple) and len(value) in (2, 3) and all(isinstance(side, int) for side in value):
-        return collapsed((value[-2], value[-1]))
-    return value
+    if not isinstance(value, list | tuple):
+        return _whole(value)
+    sides = [_whole(side) for side in value]
+    height, width = sides[-2:] if len(sides) in (2, 3) else (None, None)
+    return None if height is None or width is None else collapsed((height, width))
 
 
-def _table(values: object, name: str) -> Mapping[str, Any]:
-    table = values.get(name) if isinstance(values, Mapping) else None
-    return table if isinstance(table, Mapping) else {}
+def table(values: object, name: str) -> Mapping[str, Any]:
+    """Return a table within another, or an empty one if there is none."""
+    inner = values.get(name) if isinstance(values, Mapping) else None
+    return inner if isinstance(inner, Mapping) else {}
 
 
 def _walk(values: object) -> Iterator[Mapping[str, Any]]:
@@ -234,7 +240,10 @@ def _pair(value: object) -> tuple[float, float] | None:
     return None if low is None or high is None or not low <= high <= 1 else (low, high)
 
 
-def _over_255(values: object) -> tuple[float, ...] | None:
-    if not isinstance(values, list | tuple) or not all(isinstance(each, int | float) for each in values):
+def _fractions(value: object, unit: float = 1) -> float | tuple[float, ...] | None:
+    """Return pixel statistics in units of the largest value; None of what are none."""
+    numbers: list[Any] = [*value] if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(each, int | float) and 0 <= each <= unit for each in numbers):
         return None
-    return tuple(each / 255 for each in values)
+    parts = tuple(each / unit for each in numbers)
+    return parts if isinstance(value, list | tuple) else parts[0]

@@ -2,16 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any
 
 from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import official_mae
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
 from mimia.models.checkpoints.layout import DirectoryLayout
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.safe import read_contents
-from mimia.models.checkpoints.saved_settings import SavedSettings, as_size
+from mimia.models.checkpoints.saved_settings import SavedSettings, as_size, table
 from mimia.models.checkpoints.transformers_directory import Directory
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
@@ -29,7 +29,7 @@ def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
     """
     contents = read_contents(directory.files()[0])
     name = str(directory.config["architecture"])
-    pixels, sizes = (_table(directory.config.get(key)) for key in ("pretrained_cfg", "model_args"))
+    pixels, sizes = (table(directory.config, key) for key in ("pretrained_cfg", "model_args"))
     tag = str(pixels.get("tag") or name.partition(".")[2])
     if _OF_MAE not in re.split(r"[._]", tag):
         how = f"is tagged {shortened(tag, 40)!r}" if tag else "does not say how it was trained"
@@ -53,10 +53,6 @@ def _heads_of(name: str, state: Mapping[str, Tensor]) -> int | None:
     width, heads = next((sizes for size, sizes in _SIZES.items() if name.startswith(f"vit_{size}_")), (0, 0))
     patches = state.get("patch_embed.proj.weight")
     return heads if patches is not None and len(patches) == width else None
-
-
-def _table(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 LAYOUT = DirectoryLayout(lambda config: "architecture" in config, read)

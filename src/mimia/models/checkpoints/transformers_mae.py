@@ -13,9 +13,11 @@ from torch import Tensor
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import ModelSpec, TargetSpace
+from mimia.models.checkpoints.attention_heads import attention_heads
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
 from mimia.models.checkpoints.layout import DirectoryLayout
 from mimia.models.checkpoints.official_mae import unknown_space
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.saved_settings import SavedSettings
 from mimia.models.checkpoints.strict import outline
 from mimia.models.checkpoints.transformers_directory import Directory, load_weights
@@ -78,13 +80,13 @@ def read(directory: Directory, given: CheckpointSettings) -> ParsedCheckpoint:
     sizes: dict[str, Any] = {
         "width": config.hidden_size,
         "depth": config.num_hidden_layers,
-        "heads": facts.heads("heads", config.hidden_size, visible=has_decoder),
+        "heads": attention_heads(facts, "heads", config.hidden_size, visible=has_decoder),
         "norm_eps": config.layer_norm_eps,
     }
     if has_decoder:
         sizes["decoder_width"] = config.decoder_hidden_size
         sizes["decoder_depth"] = config.decoder_num_hidden_layers
-        sizes["decoder_heads"] = facts.heads("decoder_heads", config.decoder_hidden_size, visible=True)
+        sizes["decoder_heads"] = attention_heads(facts, "decoder_heads", config.decoder_hidden_size, visible=True)
     _refuse_other_shapes(directory, config, has_decoder)
     spec = facts.spec(
         config.num_channels,

@@ -6,9 +6,10 @@ from typing import Any, get_args
 from mimia.config.settings import CheckpointSettings
 from mimia.models.base import ModelSpec
 from mimia.models.beit import BEiTArchitecture
+from mimia.models.checkpoints.checkpoint_facts import CheckpointFacts
 from mimia.models.checkpoints.codebook import read_codebook
 from mimia.models.checkpoints.layout import DirectoryLayout
-from mimia.models.checkpoints.parsed import CheckpointFacts, ParsedCheckpoint
+from mimia.models.checkpoints.parsed import ParsedCheckpoint
 from mimia.models.checkpoints.saved_settings import SavedSettings
 from mimia.models.checkpoints.transformers_directory import Directory, class_name, load_weights
 from mimia.models.huggingface import HuggingFaceArchitecture, ModelType, configuration
