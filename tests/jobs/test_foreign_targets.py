@@ -87,6 +87,27 @@ def test_layout_of_the_target_changes_no_score_and_no_figure(
     assert found.report.run.models[1:] == expected.report.run.models[1:]
 
 
+def test_shadows_are_trained_as_the_file_says_and_the_written_settings_repeat_it(
+    tmp_path: Path, folder: Path, own: Path
+) -> None:
+    args = Namespace(norm_pix_loss=False, mask_ratio=0.5, epochs=40, batch_size=30, blr=4e-3, weight_decay=0.1)
+    torch.save({"model": native.load(own).state_dict(), "args": args}, tmp_path / "mae.pth")
+    changes: dict[str, Any] = {"target": str(tmp_path / "mae.pth"), "checkpoint": said_of(own)}
+    result = audit(settings=settings_of(folder, recipe={"weight_decay": 0.05}, **changes))
+    recipe = result.report.run.settings["recipe"]
+    assert {name: recipe[name] for name in ("epochs", "batch_size", "base_learning_rate")} == {
+        "epochs": 40,
+        "batch_size": 30,
+        "base_learning_rate": 4e-3,
+    }
+    assert recipe["weight_decay"] == 0.05  # what is given wins
+    again = audit(settings=result.save(tmp_path / "run").parent / "settings.toml")
+    assert again.scores == result.scores
+    assert [each.id for each in again.report.run.models] == [each.id for each in result.report.run.models]
+    named = audit(settings=settings_of(folder, "mae-nano", **changes))
+    assert named.report.run.settings["recipe"]["epochs"] == 60  # a recipe that is named says all
+
+
 def test_simmim_is_audited_with_shadows_of_its_own_kind(tmp_path: Path, folder: Path) -> None:
     directory = trained(folder, "simmim-nano")
     torch.save({"model": native.load(directory).state_dict()}, tmp_path / "simmim.pth")

@@ -22,6 +22,8 @@ def inspect(
 ) -> None:
     """Describe a checkpoint, whoever trained it, and list the attacks that it allows."""
     settings = settings_of(ctx, config, assignments)
+    import numpy as np
+
     from mimia.attacks.registry import ATTACKS
     from mimia.attacks.selection import access_of
     from mimia.data.loading import load_images
@@ -40,7 +42,8 @@ def inspect(
             bit_depth=settings.data.bit_depth,
             store=settings.store,
         )
-        loaded = identify(loaded, images, settings.compute)
+        order = np.random.default_rng(settings.evaluation.seed).permutation(len(images))
+        loaded = identify(loaded, images.take(order), settings.compute)
     within = ACCESS_LEVELS[: ACCESS_LEVELS.index(loaded.access) + 1]
     attacks = ", ".join(name for name, make in ATTACKS.items() if access_of(make().requirements) in within)
     for line in [*describe(loaded), Line("attacks", attacks)]:
