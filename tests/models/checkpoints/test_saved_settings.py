@@ -75,7 +75,7 @@ def test_settings_of_simmim_have_their_learning_rate_for_512_images() -> None:
     assert (saved.recipe["warmup"], saved.recipe["gradient_clip"]) == (0.1, 5.0)
 
 
-@pytest.mark.parametrize("value", ["large", [3], [-1, 2], 10**400, float("nan"), True, {"a": 1}, [1, 2, 3, 4]])
+@pytest.mark.parametrize("value", ["large", [3], [-1, 2], -(10**400), float("nan"), True, {"a": 1}, [1, 2, 3, 4]])
 def test_values_that_are_no_sizes_and_numbers_are_left_out(value: object) -> None:
     names = ("input_size", "epochs", "batch_size", "blr", "warmup_epochs", "weight_decay")
     saved = from_arguments({"args": dict.fromkeys(names, value)})

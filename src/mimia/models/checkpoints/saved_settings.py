@@ -186,11 +186,10 @@ def as_size(value: object) -> int | tuple[int, int] | None:
     >>> as_size([224, 224]), as_size((16, 64)), as_size([3, 32, 32]), as_size("large")
     (224, (16, 64), 32, None)
     """
-    if not isinstance(value, list | tuple):
-        return _whole(value)
-    sides = [_whole(side) for side in value]
-    height, width = sides[-2:] if len(sides) in (2, 3) else (None, None)
-    return None if height is None or width is None else collapsed((height, width))
+    sides = [*value] if isinstance(value, list | tuple) else [value, value]
+    if len(sides) not in (2, 3) or not all(type(side) is int and side > 0 for side in sides):
+        return None  # of those that are too large, a reader of the facts says so
+    return collapsed((sides[-2], sides[-1]))
 
 
 def table(values: object, name: str) -> Mapping[str, Any]:
