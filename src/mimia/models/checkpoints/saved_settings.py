@@ -186,7 +186,7 @@ def as_size(value: object) -> int | tuple[int, int] | None:
     >>> as_size([224, 224]), as_size((16, 64)), as_size([3, 32, 32]), as_size("large")
     (224, (16, 64), 32, None)
     """
-    sides = [*value] if isinstance(value, list | tuple) else [value, value]
+    sides: list[Any] = [*value] if isinstance(value, list | tuple) else [value, value]
     if len(sides) not in (2, 3) or not all(type(side) is int and side > 0 for side in sides):
         return None  # of those that are too large, a reader of the facts says so
     return collapsed((sides[-2], sides[-1]))
