@@ -47,6 +47,7 @@ def test_file_without_a_decoder_is_told_where_one_is(tmp_path: Path, mae_state: 
     lines = lines_of(tmp_path / "mae_pretrain_vit_tiny.pth")
     assert lines["access"] == ["encoder: all but a decoder"]
     assert lines["predicts"] == ["nothing"]
+    assert lines["in training"] == ["it predicted patches normalised one by one"]
     assert any("mae_pretrain_* files of the official MAE hold no decoder; " in line for line in lines["assumed"])
     assert lines["sizes"] == ["width 192, depth 2, heads 3"]
 

@@ -43,7 +43,6 @@ def describe(loaded: LoadedCheckpoint) -> list[Line]:
     """Return what is known of a checkpoint, in the order of reading."""
     model, spec = loaded.model, loaded.model.spec
     family, sizes = _architecture(model)
-    predicts = _PREDICTS[spec.target_space] if model.has_decoder else "nothing"
 
     def line(name: str, value: str, fact: str) -> Line:
         return Line(name, value, loaded.facts[fact].source if fact in loaded.facts else "")
@@ -58,13 +57,26 @@ def describe(loaded: LoadedCheckpoint) -> list[Line]:
         line("pixel mean", ", ".join(f"{value:.4g}" for value in spec.mean), "mean"),
         line("pixel std", ", ".join(f"{value:.4g}" for value in spec.std), "std"),
         line("masking", _masking(spec), "mask_ratio"),
-        line("predicts", predicts, "target_space"),
+        *(
+            [line("predicts", _PREDICTS[spec.target_space], "target_space")]
+            if model.has_decoder
+            else [Line("predicts", "nothing"), *_lost_decoder(loaded)]
+        ),
         Line("access", "decoder: all of the model" if model.has_decoder else "encoder: all but a decoder"),
         Line("id", loaded.id),
         *_training(loaded),
     ]
     lines += [Line("not known", _open(unknown)) for unknown in loaded.unknown]
     return lines + [Line("assumed", sentence) for sentence in (*loaded.assumed, *loaded.notes)]
+
+
+def _lost_decoder(loaded: LoadedCheckpoint) -> Iterator[Line]:
+    """Yield what the decoder predicted that an encoder was trained with, if that is known or assumed."""
+    if "target_space" in loaded.facts:
+        space = loaded.model.spec.target_space
+        yield Line(
+            "in training", f"it predicted {_PREDICTS[space].partition(':')[0]}", loaded.facts["target_space"].source
+        )
 
 
 def _training(loaded: LoadedCheckpoint) -> Iterator[Line]:
