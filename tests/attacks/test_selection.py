@@ -63,7 +63,7 @@ def test_everything_is_run_where_nothing_lacks() -> None:
 def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, threat_model: ThreatModel, mending: str) -> None:
     with pytest.raises(MimiaError, match=f"{name}.*{mending}"):
         select((name,), threat_model)
-    assert obstacle(make_attack(name).requirements, EVERYTHING) is None
+    assert obstacle(make_attack(name), EVERYTHING) is None
 
 
 @pytest.mark.parametrize(

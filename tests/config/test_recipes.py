@@ -51,7 +51,13 @@ def test_keys_of_recipes_from_before_there_were_defences_are_read() -> None:
 
 def test_identity_has_what_was_set_alone_so_that_older_models_are_found() -> None:
     plain = make_recipe()
-    assert plain.identity.keys() == set(Recipe.model_fields) - {"preset", "seed", "stop_epoch", "defences"}
+    assert plain.identity.keys() == set(Recipe.model_fields) - {
+        "preset",
+        "seed",
+        "stop_epoch",
+        "defences",
+        "start_from",
+    }
     used = make_recipe(defences={"early_stopping": {"patience": 3}, "dp_sgd": {"epsilon": 8, "delta": 1e-5}})
     set_alone = {"dp_sgd": {"epsilon": 8.0}, "early_stopping": {"patience": 3}}
     assert used.identity == plain.identity | {"defences": set_alone}

@@ -42,15 +42,17 @@ class Scores:
         attack: Name of the attack.
         values: (images,), finite.
         images: Content ids, (images,).
-        threshold: Learned on shadows; an image with this score or a higher one is classified as a member.
-        shadow_auc: Mean AUC on the shadows, each in the place of the target of an attack that learned on the others.
+        threshold: Learned on shadows, or where there are none, on known non-members; an image with this score or a
+            higher one is classified as a member.
+        shadow_auc: Mean AUC on the shadows, each in the place of the target of an attack that learned on the others;
+            None without shadows.
     """
 
     attack: str
     values: Floats
     images: Ids
     threshold: float
-    shadow_auc: float
+    shadow_auc: float | None
 
     def of_images(self, chosen: Bools) -> "Scores":
         """Return the scores of the chosen images, (images,)."""
@@ -67,12 +69,13 @@ class Attack(ABC):
     Attributes:
         name: Name in the registry; by default that of the class.
         threshold_: Learned by `fit`.
-        shadow_auc_: Measured by `fit`: mean AUC on the shadows, by the same leave-one-out scores.
+        shadow_auc_: Measured by `fit`: mean AUC on the shadows, by the same leave-one-out scores; None after
+            `fit_nonmembers`.
     """
 
     name: str
     threshold_: float
-    shadow_auc_: float
+    shadow_auc_: float | None
     _plain: PlainShadows | None = None
 
     def __init_subclass__(cls) -> None:
@@ -89,6 +92,11 @@ class Attack(ABC):
     def requirements(self) -> Requirements:
         """What the attack needs."""
 
+    @property
+    def learns(self) -> bool:
+        """Whether it learns from shadows in the place of the target more than a threshold."""
+        return type(self)._learn is not Attack._learn
+
     def __repr__(self) -> str:
         values = (f"{name}={value!r}" for name, value in self._hyperparameters().items())
         return f"{type(self).__name__}({', '.join(values)})"
@@ -104,8 +112,9 @@ class Attack(ABC):
         """Learn on shadows, find the threshold of highest balanced accuracy, and measure the AUC on them.
 
         The attack learns on all shadows. For the threshold, each shadow is scored by an attack that learned on the
-        others. An attack with a population learns from it and from the shadows' training images, and from no image of
-        the holdout, so that members' p-values among the holdout are exact.
+        others. A model that was trained on none of the images is a reference, and takes no target's place. An attack
+        with a population learns from it and from the shadows' training images, and from no image of the holdout, so
+        that members' p-values among the holdout are exact.
 
         Args:
             shadows: Signals of the shadows on their training images and the holdout. As a plain array, the losses
@@ -125,6 +134,24 @@ class Attack(ABC):
         elif membership is not None or not isinstance(population, ShadowSignals | None):
             raise MimiaError("ShadowSignals have the membership in them: pass a population of ShadowSignals alone.")
         self._fit(shadows, population)
+        return self
+
+    @final
+    def fit_nonmembers(self, inputs: AttackInput, rate: float = 0.01) -> Self:
+        """Find the threshold at which few known non-members of the target are called members, without any shadow.
+
+        Args:
+            inputs: Signals of the target and of references on images that none of them was trained on.
+            rate: Largest proportion of these images with a score at or above the threshold.
+
+        Raises:
+            MimiaError: The attack learns from shadows, or the references do not suffice.
+        """
+        if self.learns:
+            raise MimiaError(f"The attack {self.name!r} learns from shadow models, and there are none: call fit.")
+        values = self._checked_scores(inputs)
+        self.threshold_ = float(np.nextafter(np.quantile(values, 1 - rate, method="higher"), np.inf))
+        self.shadow_auc_ = None
         return self
 
     @overload
@@ -198,15 +225,16 @@ class Attack(ABC):
         if population is not None:
             own: Bools = np.any(members, axis=0)
             learning = shadows.of_images(own).joined(population, self.requirements.signals)
+        trained = np.flatnonzero(members.any(axis=1)).tolist()
         games = [
-            ShadowGame(leave_one_out(learning, index, population), learning.membership[index])
-            for index in range(len(shadows))
+            ShadowGame(leave_one_out(learning, index, population), learning.membership[index]) for index in trained
         ]
         scores = []
-        for index in range(len(shadows)):
-            self._learn(games[:index] + games[index + 1 :])
+        for game, index in enumerate(trained):
+            self._learn(games[:game] + games[game + 1 :])
             scores.append(self._score(leave_one_out(shadows, index, population)))
         self._learn(games)
+        members = members[trained]
         values = np.stack(scores)
         usable = ~np.isnan(values)  # an image that every reference saw says nothing
         labels = members[usable]

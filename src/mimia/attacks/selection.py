@@ -25,6 +25,7 @@ class ThreatModel:
     Attributes:
         access: Access level to the target.
         shadows: Number of shadow models.
+        references: Number of further models that saw none of the images.
         online: Number of shadow models that are trained on halves of the images that are evaluated.
         fitting: Whether decoders are fitted to the encoders.
     """
@@ -33,6 +34,7 @@ class ThreatModel:
     shadows: int
     online: int
     fitting: bool = False
+    references: int = 0
 
 
 def access_of(requirements: Requirements) -> AccessLevel:
@@ -53,12 +55,13 @@ def uses_decoder(requirements: Requirements) -> bool:
     return any(SIGNALS[name].decoder == "reconstruction" for name in requirements.signals)
 
 
-def obstacle(requirements: Requirements, threat_model: ThreatModel) -> str | None:
+def obstacle(attack: Attack, threat_model: ThreatModel) -> str | None:
     """Return why an attack cannot be run, or None if it can.
 
-    >>> obstacle(Requirements(signals=("reconstruction",), shadows=2), ThreatModel("decoder", shadows=1, online=0))
+    >>> obstacle(make_attack("calibrated"), ThreatModel("decoder", shadows=1, online=0))
     'needs 2 shadow models and has 1: raise shadows.count'
     """
+    requirements = attack.requirements
     access = access_of(requirements)
     if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(threat_model.access):
         return f"needs the target's {access}, and this run has the {threat_model.access} alone: pass a target with it"
@@ -69,8 +72,17 @@ def obstacle(requirements: Requirements, threat_model: ThreatModel) -> str | Non
             f"needs {requirements.shadows} models that are trained on halves of the evaluated images and has "
             f"{threat_model.online}: set shadows.online to {requirements.shadows} or more"
         )
-    if not requirements.online and threat_model.shadows < requirements.shadows:
-        return f"needs {requirements.shadows} shadow models and has {threat_model.shadows}: raise shadows.count"
+    return None if requirements.online else _missing_models(attack, threat_model)
+
+
+def _missing_models(attack: Attack, threat_model: ThreatModel) -> str | None:
+    """Return which models an attack lacks that is not online, or None if it lacks none."""
+    needed, shadows, references = attack.requirements.shadows, threat_model.shadows, threat_model.references
+    if attack.learns and shadows < needed:
+        return f"learns from {needed} shadow models and has {shadows}: raise shadows.count"
+    # One shadow takes the target's place; without shadows, nothing does.
+    if shadows + references < needed - (shadows == 0):
+        return f"needs {needed} shadow models and has {shadows + references}: raise shadows.count"
     return None
 
 
@@ -80,7 +92,8 @@ def select(
     """Select the attacks of a run.
 
     Args:
-        names: As the settings have them: None for the defaults of the access level, ``all`` for each that can be run.
+        names: As the settings have them: None for the defaults of the access level, without shadows those that can be
+            run; ``all`` for each that can be run.
         threat_model: The adversary of the run.
         options: Hyper-parameters by attack, as the settings have them.
 
@@ -103,9 +116,10 @@ def select(
             "selects each that can be run."
         )
     attacks = {name: made.get(name) or make_attack(name) for name in (ATTACKS if everything else chosen)}
-    obstacles = {name: obstacle(attack.requirements, threat_model) for name, attack in attacks.items()}
+    obstacles = {name: obstacle(attack, threat_model) for name, attack in attacks.items()}
     refused = {name: reason for name, reason in obstacles.items() if reason is not None}
-    if refused and not everything:
+    reduced = names is None and threat_model.shadows == 0
+    if refused and not (everything or reduced):
         name, lack = next(iter(refused.items()))
         raise MimiaError(f"The attack {name!r} {lack}, or leave it out of attacks.names (--attacks).")
     not_run = {name: "It was not selected." for name in ATTACKS if name not in attacks}

@@ -33,7 +33,13 @@ RECIPE = {"--image-size": "data.image_size", "--recipe": "recipe.preset", "--epo
 SEED = {"--seed": "recipe.seed"}
 OUT = {"--out -o": "out"}
 WEIGHTS = {"--weights": "checkpoint.weights"}
-MODEL = {"--target": "target", **WEIGHTS, "--embeddings": "embeddings", "--decoder": "decoder.source"}
+MODEL = {
+    "--target": "target",
+    "--references": "references",
+    **WEIGHTS,
+    "--embeddings": "embeddings",
+    "--decoder": "decoder.source",
+}
 ATTACKS = {"--shadows": "shadows.count", "--attacks": "attacks.names"}
 
 
@@ -87,8 +93,9 @@ def settings_of(
     from mimia.runtime.errors import MimiaError
 
     flags: dict[str, Any] = ctx.obj | (more or {})
-    if flags.get("attacks.names") is not None:
-        flags["attacks.names"] = parse_names(flags["attacks.names"])
+    for path in ("attacks.names", "references"):
+        if flags.get(path) is not None:
+            flags[path] = parse_names(flags[path])
     given = [(path, value) for path, value in flags.items() if value is not None]
     values: dict[str, Any] = {}
     for path, value in [*map(parse_assignment, assignments or []), *given]:

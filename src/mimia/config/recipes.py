@@ -20,7 +20,7 @@ from mimia.runtime.errors import MimiaError
 
 Augmentation = Literal["none", "flip", "crop"]
 SizeName = Literal["nano", "micro", "tiny", "small", "base", "large", "huge"]
-_LATER = {"stop_epoch", "defences"}
+_LATER = {"stop_epoch", "defences", "start_from"}
 """Keys that are in an identity only where they are set, so that models from before there were these keys are found."""
 _FLAT = {
     "patience": ("early_stopping", "patience"),
@@ -64,6 +64,12 @@ class Recipe(BaseModel):
     epochs: PositiveInt = Field(le=1_000_000, description="passes over the images")
     stop_epoch: PositiveInt | None = Field(
         None, description="leave the training after so many of the epochs; the learning rate is that of all of them"
+    )
+    start_from: str | None = Field(
+        None,
+        min_length=1,
+        description="checkpoint with whose weights the training begins, such as the public one that the target was "
+        "continued from; default: random weights",
     )
     batch_size: PositiveInt = Field(le=1_000_000, description="images per step")
     base_learning_rate: float = Field(
@@ -145,14 +151,14 @@ class Recipe(BaseModel):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All settings that decide over the weights except the seed, as JSON values."""
+        """All settings that decide over the weights except the seed and the weights it starts from, as JSON values."""
         values = self.model_dump(mode="json", exclude={"preset", "seed", *_LATER})
-        changed = self.model_dump(mode="json", include=_LATER, exclude_defaults=True)
+        changed = self.model_dump(mode="json", include=_LATER - {"start_from"}, exclude_defaults=True)
         return values | changed
 
     @property
     def undefended(self) -> "Recipe":
-        """The same recipe without defences and without ``stop_epoch``."""
+        """The same recipe from random weights to its end, without defences."""
         return self.model_copy(update={name: type(self).model_fields[name].default for name in _LATER})
 
     def imitating(self, facts: Mapping[str, Any], preset: str) -> "Recipe":

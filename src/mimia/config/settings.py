@@ -73,8 +73,11 @@ class CheckpointSettings(Table):
 class ShadowSettings(Table):
     """The shadow models that the auditor trains."""
 
-    count: PositiveInt = Field(
-        2, le=10_000, description="number of shadow models, in pairs trained on complementary halves"
+    count: NonNegativeInt | None = Field(
+        None,
+        le=10_000,
+        description="number of shadow models, in pairs trained on complementary halves; default: 2, or none where "
+        "references are given",
     )
     online: NonNegativeInt = Field(
         0,
@@ -179,6 +182,11 @@ class Settings(BaseSettings):
         description="the model as a function from images to vectors, instead of target: package.module:function, or "
         "the URL of an HTTP endpoint",
     )
+    references: tuple[Name, ...] = Field(
+        (),
+        description="checkpoints known not to have seen the images, above all the public one that the target was "
+        "continued from: the target's errors are compared with theirs",
+    )
     store: Name = Field(
         default_factory=lambda: str(user_cache_path("mimia")),
         description="where models and signals are cached: a directory or an fsspec URL",
@@ -195,6 +203,21 @@ class Settings(BaseSettings):
     attacks: AttackSettings = AttackSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     compute: ComputeSettings = ComputeSettings()
+
+    @property
+    def shadow_count(self) -> int:
+        """Number of shadow models."""
+        default = 0 if self.references else 2
+        return default if self.shadows.count is None else self.shadows.count
+
+    @model_validator(mode="after")
+    def _has_models_to_compare_with(self) -> "Settings":
+        if self.shadow_count + len(self.references) == 0:
+            raise ValueError(
+                "without shadow models nothing is compared with the target: raise shadows.count (--shadows), or pass "
+                "--references"
+            )
+        return self
 
     @model_validator(mode="before")
     @classmethod

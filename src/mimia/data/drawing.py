@@ -108,8 +108,11 @@ def split_for_inference(
     )
     decoder = _decoder_size(settings, len(reference), requirements)
     rest = len(reference) - decoder
-    _, holdout, population = reference_sizes(settings, rest // 3, requirements)
-    shadow_size = settings.shadow_size or max((rest - holdout - population) // 2, 1)
+    shadow_size, holdout, population = reference_sizes(settings, rest // 3, requirements)
+    if requirements.shadows and not settings.shadow_size:
+        shadow_size = max((rest - holdout - population) // 2, 1)
+    elif not requirements.shadows and not settings.n_holdout:
+        holdout = rest - population
     pool, held, decoder_rows, population_rows = _deal(reference, 2 * shadow_size, holdout, decoder, population)
     split = _assemble(
         images,
@@ -164,14 +167,15 @@ def _decoder_size(settings: SplitSettings, images: int, requirements: SplitRequi
 
 
 def reference_sizes(settings: SplitSettings, members: int, requirements: SplitRequirements) -> tuple[int, int, int]:
-    """Return the sizes of a shadow's training set, of the holdout and of the population, each at least one.
+    """Return the sizes of a shadow's training set, of the holdout and of the population, each at least one if needed.
 
     By default a shadow is trained on as many images as the target, and the holdout has as many too; if attacks learn
     from a population, it takes half of the holdout.
     """
     population = (settings.n_population or max(members // 2, 1)) if requirements.population else 0
     holdout = settings.n_holdout or max(members - (0 if settings.n_population else population), 1)
-    return settings.shadow_size or max(members, 1), holdout, population
+    shadow_size = (settings.shadow_size or max(members, 1)) if requirements.shadows else 0
+    return shadow_size, holdout, population
 
 
 def _without_duplicates(ids: Ids, sides: Mapping[str, Indices]) -> tuple[dict[str, Indices], dict[str, int]]:

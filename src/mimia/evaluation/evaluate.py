@@ -152,20 +152,22 @@ def evaluate_candidates(
     return replace(alone, p_value=p_value, p_value_holm=min(1.0, 2 * p_value))
 
 
-def best_on_shadows(shadow_aucs: Sequence[float]) -> int:
+def best_on_shadows(shadow_aucs: Sequence[float | None]) -> int:
     """Return the place of the attack with the largest mean AUC on the shadows; of equal ones the last.
 
-    >>> best_on_shadows([0.6, 0.9, 0.9])
-    2
+    Without shadows, this is the last attack.
+
+    >>> best_on_shadows([0.6, 0.9, 0.9]), best_on_shadows([None, None])
+    (2, 1)
     """
-    return max(range(len(shadow_aucs)), key=lambda place: (shadow_aucs[place], place))
+    return max(range(len(shadow_aucs)), key=lambda place: (shadow_aucs[place] or 0.0, place))
 
 
-def level_shares(shadow_aucs: Sequence[float]) -> list[float]:
+def level_shares(shadow_aucs: Sequence[float | None]) -> list[float]:
     """Return the share of the level that each attack's test gets: half of it for the best attack on the shadows.
 
-    That attack is chosen before any score of the target is seen. The others share the other half, so that a leak that
-    it misses can still be found.
+    That attack is chosen before any score of the target is seen (`best_on_shadows`). The others
+    share the other half, so that a leak that it misses can still be found.
 
     Args:
         shadow_aucs: Mean AUC of each attack on the shadows, (attacks,).

@@ -1,6 +1,6 @@
 """The main job: does this encoder give away the images that it was pre-trained on?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def audit(
     members: SourceLike | None = None,
     nonmembers: SourceLike | None = None,
     reference: SourceLike | None = None,
+    references: Sequence[object] = (),
     settings: Settings | Mapping[str, Any] | str | Path | None = None,
 ) -> AuditResult:
     """Audit a model, or one that is trained here if there is no target; what the store has is not computed again.
@@ -36,18 +37,21 @@ def audit(
             `datasets.Dataset` or a torch `Dataset`.
         nonmembers: Images from the same distribution that it was not trained on.
         reference: Further images for the shadow models; by default some of the non-members.
+        references: Models known not to have seen the images, as the target is given, above all the public one that the
+            target was continued from; with them, no shadow models are trained unless the settings ask for some.
         settings: All else: settings, nested values such as ``{"shadows": {"count": 8}}``, or a TOML file.
 
     Raises:
         MimiaError: The settings, the images or the checkpoint do not allow an audit.
     """
-    inputs = job_inputs(settings, target=target, members=members, nonmembers=nonmembers, reference=reference)
-    context = prepare(inputs.settings, inputs.resolve(sources_of(inputs.settings)), inputs.target)
+    given = {"target": target, "members": members, "nonmembers": nonmembers, "reference": reference}
+    inputs = job_inputs(settings, references, **given)
+    context = prepare(inputs.settings, inputs.resolve(sources_of(inputs.settings)), inputs.objects)
     split = split_for_audit(context.images, context.loaded.rows, inputs.settings.split, context.requirements)
     split, near_duplicates = handle_near_duplicates(context, split)
     refuse_too_few(split)
     signals = collect_signals(context, split)
-    scores = score_images(context, signals)
+    scores = score_images(context, split, signals)
     on_sides = split.evaluated.on_sides
     evaluations = evaluate_together(
         [each.of_images(on_sides) for each in scores],

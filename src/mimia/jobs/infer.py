@@ -1,7 +1,7 @@
 """Membership unknown: which of these images was the model pre-trained on, and was it on any of them?"""
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def infer(
     *,
     candidates: SourceLike,
     reference: SourceLike | None = None,
+    references: Sequence[object] = (),
     settings: Settings | Mapping[str, Any] | str | Path | None = None,
 ) -> InferenceResult:
     """Judge candidates by that attack of the settings, or of the defaults, which does best on the shadows.
@@ -33,24 +34,25 @@ def infer(
         target: As for `mimia.audit`.
         candidates: Images whose membership is unknown, one or more, as a path, a name or in memory.
         reference: Images from the same source that the target was not trained on.
+        references: As for `mimia.audit`.
         settings: All else: settings, nested values, or a TOML file.
 
     Raises:
         MimiaError: The settings, the images or the checkpoint do not allow it.
     """
-    inputs = job_inputs(settings, target=target, reference=reference)
+    inputs = job_inputs(settings, references, target=target, reference=reference)
     if not (inputs.settings.target or inputs.settings.embeddings) or inputs.settings.data.reference is None:
         raise MimiaError(
             "An inference needs a target (--target or --embeddings) and images like the candidates that the target was "
             "not trained on (--reference)."
         )
     sources = {"candidates": candidates, **inputs.resolve({"reference": inputs.settings.data.reference})}
-    context = prepare(inputs.settings, sources, inputs.target)
+    context = prepare(inputs.settings, sources, inputs.objects)
     split = split_for_inference(context.images, context.loaded.rows, inputs.settings.split, context.requirements)
     split, near_duplicates = handle_near_duplicates(context, split)
     refuse_too_few(split)
     signals = collect_signals(context, split)
-    scores = score_images(context, signals)
+    scores = score_images(context, split, signals)
     deciding = scores[best_on_shadows([each.shadow_auc for each in scores])]
     ranked = rank_candidates(context, split, signals, deciding)
     evaluation = evaluate_candidates(deciding, split.evaluated.candidates.mask, ranked, inputs.settings.evaluation)

@@ -1,6 +1,6 @@
 """The arguments of a job in Python: settings, and the models and images in memory that settings cannot hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,21 +25,19 @@ class JobInputs:
     settings: Settings
     objects: Mapping[str, Any]
 
-    @property
-    def target(self) -> object:
-        """Return the model or function in memory, or None if the settings name the target."""
-        return self.objects.get(self.settings.target or self.settings.embeddings or "")
-
     def resolve(self, sources: Mapping[str, str]) -> dict[str, SourceLike]:
         """Return the source of each side: what is in memory under these words, or the path or name itself."""
         return {side: self.objects.get(source, source) for side, source in sources.items()}
 
 
-def job_inputs(settings: Settings | Mapping[str, Any] | str | Path | None, **given: object) -> JobInputs:
+def job_inputs(
+    settings: Settings | Mapping[str, Any] | str | Path | None, references: Sequence[object] = (), **given: object
+) -> JobInputs:
     """Join settings with the arguments of a job.
 
     Args:
         settings: Settings, nested values, or a TOML file.
+        references: Models that saw none of the images, each a path, a name or an object in memory.
         given: By name: ``target``, and the source of sides; None of what is not given. Each is a path, a name, or an
             object in memory.
 
@@ -48,9 +46,12 @@ def job_inputs(settings: Settings | Mapping[str, Any] | str | Path | None, **giv
     """
     objects: dict[str, Any] = {}
     named = {name: _in_words(name, value, objects) for name, value in given.items() if value is not None}
-    if isinstance(settings, Settings) and not named:
+    models = [_in_words(f"reference {number}", each, objects) for number, each in enumerate(references, start=1)]
+    if isinstance(settings, Settings) and not named and not models:
         return JobInputs(settings, {})
     values: dict[str, Any] = {"data": {side: source for side, source in named.items() if side != "target"}}
+    if models:
+        values["references"] = models
     if "target" in named:
         is_function = named["target"].startswith(("http://", "https://")) or _is_function(given["target"])
         values["embeddings" if is_function else "target"] = named["target"]

@@ -15,10 +15,10 @@ from mimia.pipeline.collect import UNTRAINED, CollectedSignals
 from mimia.pipeline.context import AuditContext
 from mimia.runtime.arrays import Bools
 from mimia.runtime.errors import MimiaError
-from mimia.signals.arrays import leave_one_out
+from mimia.signals.arrays import AttackInput, leave_one_out
 from mimia.validity.blind_baseline import blind_guesses, evaluate_guesses, sides_differ
 from mimia.validity.controls import STRICT, ControlScores, Duplicates, Measurements, compare_control
-from mimia.validity.likeness import compare_likeness
+from mimia.validity.likeness import Likeness, compare_likeness
 from mimia.validity.matching import evaluate_matched
 from mimia.validity.preparation import describe_preparation
 
@@ -110,28 +110,40 @@ def check_validity(
         duplicates=found.counts,
         reconstruction=_reconstruction(context, split, signals),
         preparation=preparation,
-        likeness=compare_likeness(signals.inputs.of_images(~evaluated.suspected.mask)),
+        likeness=_likeness(signals, ~evaluated.suspected.mask),
     )
 
 
 def _controls(context: AuditContext, signals: CollectedSignals, name: str, on_sides: Bools) -> list[ControlScores]:
-    """Run an attack on models that were trained on neither side, with the shadows as references."""
+    """Run an attack on models that were trained on neither side, with the others as references."""
     attack, inputs = context.attacks[name], signals.inputs
     if attack.requirements.online:  # its references were trained on the sides
         return []
     population = inputs.population.references if inputs.population is not None else None
-    controls = [
-        ControlScores(
-            f"shadow {index + 1}",
-            attack.score(leave_one_out(inputs.references, index, population)).values[on_sides],
-            on_sides[on_sides],
-        )
-        for index in range(min(_SHADOWS, len(inputs.references)))
-    ]
+    names = list(signals.models.compared)
+    chosen = [*names[: min(_SHADOWS, len(signals.models.shadows))], *signals.models.references]
+    if len(names) < attack.requirements.shadows:  # too few are left to compare with
+        chosen = []
+    controls = []
+    for model in chosen:
+        values = attack.score(leave_one_out(inputs.references, names.index(model), population)).values[on_sides]
+        if model in signals.models.references and attack.requirements.shadows > 1:
+            # What raises a target's scores like a leak is a reference that saw the other side.
+            model, values = f"{model} (sign reversed)", -values
+        controls.append(ControlScores(model, values, on_sides[on_sides]))
     if signals.untrained is not None:
         values = attack.score(signals.untrained.inputs).values
         controls.append(ControlScores(UNTRAINED, values, signals.untrained.chosen[on_sides]))
     return controls
+
+
+def _likeness(signals: CollectedSignals, unseen: Bools) -> tuple[Likeness, ...]:
+    """Compare the target with the shadows on images that none of them saw; given references need not be like it."""
+    shadows = np.arange(len(signals.models.shadows))
+    if not len(shadows):
+        return ()
+    inputs = signals.inputs.of_images(unseen)
+    return compare_likeness(AttackInput(inputs.target, inputs.references.of_models(shadows)))
 
 
 def _reconstruction(context: AuditContext, split: Split, signals: CollectedSignals) -> float | None:

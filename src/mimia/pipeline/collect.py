@@ -1,20 +1,23 @@
 """Train the shadow models, and query every model about every image: the costly part of a run, kept in the store."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from mimia.attacks.base import Attack
+from mimia.config.settings import Settings
 from mimia.data.splits import Split
 from mimia.models.embedders import Embedder
 from mimia.pipeline.context import AuditContext
-from mimia.pipeline.target import ReadyTarget
+from mimia.pipeline.references import ready_references
+from mimia.pipeline.target import ReadyTarget, identifying
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.decoders import with_decoders, with_latent_decoders
 from mimia.pretraining.pool import initial, pretrained_online, pretrained_shadows
 from mimia.pretraining.specs import with_mask_ratio
+from mimia.pretraining.start import open_start
 from mimia.runtime.arrays import Bools, Indices
 from mimia.runtime.seeds import derived_seed
 from mimia.signals.arrays import AttackInput, ShadowSignals, Signals
@@ -34,14 +37,21 @@ class Models:
     Attributes:
         target: The target.
         shadows: Checkpoint directories of the shadow models, by their names in reports.
+        references: Those of the given models that saw none of the images.
         online: Those of the models that the online attacks need.
         untrained: A model of the shadows' kind before its training, by its name; none for a function to vectors.
     """
 
     target: ReadyTarget
     shadows: Mapping[str, Path]
+    references: Mapping[str, Path]
     online: Mapping[str, Path]
     untrained: Mapping[str, Path]
+
+    @property
+    def compared(self) -> dict[str, Path]:
+        """The models that the target is compared with: the shadows, then the given references."""
+        return {**self.shadows, **self.references}
 
 
 @dataclass(frozen=True)
@@ -64,13 +74,13 @@ class CollectedSignals:
     Attributes:
         models: The models.
         queried_target: What was queried as the target: its checkpoint with the decoder that was used, or the function.
-        pool: Signals of the shadows on the shadow pool and the holdout.
-        inputs: Signals of target and shadows on the evaluated images, and on the population.
+        pool: Signals of shadows and references on the shadow pool and the holdout.
+        inputs: Signals of target, shadows and references on the evaluated images, and on the population.
         online: The same with the models of the online attacks, if there are any.
         untrained: The same with an untrained model in the place of the target; None if there is none, or if only online
             attacks are run.
-        judging: Of an inference: signals of target and shadows on the shadow pool and the holdout, by which candidates
-            are judged; None if only online attacks are run.
+        judging: Of an inference: signals of target, shadows and references on the shadow pool and the holdout, by
+            which candidates are judged; None if only online attacks are run.
     """
 
     models: Models
@@ -103,20 +113,26 @@ class _Query:
         return _attack_input(signals, evaluated.online if online else None, population)
 
     def pool(self, shadows: Sequence[QueriedModel], inputs: AttackInput) -> ShadowSignals:
-        """Query the shadows about the shadow pool, and add what they gave for the holdout."""
+        """Query shadows and references about the shadow pool, and add what they gave for the holdout."""
         names, _ = _signals_of(self.context.attacks.values(), online=False)
+        on_holdout = inputs.references.of_images(self.split.evaluated.holdout.mask)
+        if not len(self.split.shadow_pool):
+            return on_holdout
         # The pool is queried apart from the evaluated images: its signals are kept, whatever images are evaluated.
         signals = self.extract(names, shadows, self.split.shadow_pool.rows)
-        pool = ShadowSignals(signals, self.split.shadow_pool.membership)
-        return pool.joined(inputs.references.of_images(self.split.evaluated.holdout.mask), names)
+        of_shadows = self.split.shadow_pool.membership
+        membership = np.pad(of_shadows, ((0, len(shadows) - len(of_shadows)), (0, 0)))  # references saw none
+        pool = ShadowSignals(signals, membership)
+        return pool.joined(on_holdout, names)
 
     def judging(self, target: QueriedModel, inputs: AttackInput, pool: ShadowSignals) -> AttackInput | None:
         """Query the target about the shadow pool, and add what it gave for the holdout."""
         names, _ = _signals_of(self.context.attacks.values(), online=False)
         if not names or not len(self.split.evaluated.candidates):
             return None
-        of_pool = self.extract(names, [target], self.split.shadow_pool.rows)
-        of_target = of_pool.joined(inputs.target.of_images(self.split.evaluated.holdout.mask), names)
+        of_target = inputs.target.of_images(self.split.evaluated.holdout.mask)
+        if len(self.split.shadow_pool):
+            of_target = self.extract(names, [target], self.split.shadow_pool.rows).joined(of_target, names)
         return AttackInput(of_target, pool, inputs.population)
 
     def untrained(self, model: QueriedModel, inputs: AttackInput) -> UntrainedSignals | None:
@@ -144,10 +160,12 @@ def collect_signals(context: AuditContext, split: Split) -> CollectedSignals:
     # What the auditor takes for the target's training: shadows are trained so, and all models are queried so.
     spec = with_mask_ratio(target.spec, settings.shadows.mask_ratio or target.spec.mask_ratio)
     recipe = settings.shadows.imitating(target.recipe).model_copy(update={"mask_ratio": spec.mask_ratio})
+    identified = identifying(context.images, split, settings.evaluation.seed)
+    references = ready_references(context.references, target, identified, settings, store)
     query = _Query(context, split, QueryConfig(settings.signals, recipe, settings.compute, spec))
-    models = _train(context, split, target, query.config)
+    models = replace(_train(context, split, target, query.config), references=references)
     queried = _with_decoders(context, split, models, query.config)
-    offline = [queried[name] for name in ("target", *models.shadows)]
+    offline = [queried[name] for name in ("target", *models.compared)]
     inputs = query.inputs(offline, online=False)
     pool = query.pool(offline[1:], inputs)
     online = [queried[name] for name in ("target", *models.online)]
@@ -163,19 +181,28 @@ def collect_signals(context: AuditContext, split: Split) -> CollectedSignals:
 
 
 def _train(context: AuditContext, split: Split, target: ReadyTarget, config: QueryConfig) -> Models:
-    """Train the shadow models, those of the online attacks, and make the untrained one."""
+    """Train the shadow models and those of the online attacks, and make the untrained one."""
     images, spec, recipe = context.images, config.spec, config.recipe
-    size = target.training_size or int(split.shadow_pool.membership[0].sum())
+    pool, settings = split.shadow_pool, context.settings
+    unseen = images.take(pool.rows[pool.membership[0]] if len(pool.membership) else split.evaluated.holdout.rows)
     validation = images.take(split.auxiliary.validation)
     shared = TrainingContext(config.compute, context.store, target.tokenizer, validation)
+    if context.requirements.shadows or context.requirements.online:
+        shared = open_start(recipe, unseen, shared, settings.checkpoint)
+    if shared.architecture is None and not _names_size(settings):
+        shared = replace(shared, architecture=target.architecture)
     shadows = pretrained_shadows(images, split, spec, recipe, shared)
-    online = pretrained_online(images, split, spec, recipe, size, shared)
+    online = pretrained_online(images, split, spec, recipe, target.training_size or len(unseen), shared)
     untrained = {}
     if target.checkpoints:
-        half = images.take(split.shadow_pool.rows[split.shadow_pool.membership[0]])
         seed = derived_seed(recipe.seed, UNTRAINED)
-        untrained = {UNTRAINED: initial(half, spec, recipe, seed, shared)}
-    return Models(target, _numbered("shadow", shadows), _numbered("online", online), untrained)
+        untrained = {UNTRAINED: initial(unseen, spec, recipe, seed, shared)}
+    return Models(target, _numbered("shadow", shadows), {}, _numbered("online", online), untrained)
+
+
+def _names_size(settings: Settings) -> bool:
+    """Return whether the settings say how large shadows are, which by default are as large as the target."""
+    return settings.shadows.size is not None or not {"size", "preset"}.isdisjoint(settings.recipe.model_fields_set)
 
 
 def _with_decoders(context: AuditContext, split: Split, models: Models, config: QueryConfig) -> dict[str, QueriedModel]:
@@ -183,12 +210,12 @@ def _with_decoders(context: AuditContext, split: Split, models: Models, config: 
     settings, decoder = context.settings, context.target.decoder
     shared = TrainingContext(settings.compute, context.store)
     fitting = context.images.take(split.auxiliary.decoder)
-    offline = {**models.target.checkpoints, **models.shadows, **models.untrained}
+    offline = {**models.target.checkpoints, **models.compared, **models.untrained}
     sources: dict[str, Path | Embedder] = {"target": models.target.source}
     checkpoints, latents = {**offline, **models.online}, {}
     if decoder != "own":
         decoding = settings.decoder.model_copy(update={"source": decoder})
-        donors = list(models.shadows.values())
+        donors = list(models.compared.values())
         checkpoints = with_decoders(checkpoints, donors, fitting, config.recipe, decoding, shared)
     names = {name for attack in context.attacks.values() for name in attack.requirements.signals}
     if any(SIGNALS[name].decoder == "latents" for name in names):

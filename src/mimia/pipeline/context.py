@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from mimia.attacks.base import Attack
 from mimia.attacks.selection import ThreatModel, select
@@ -12,6 +13,8 @@ from mimia.data.drawing import SplitRequirements
 from mimia.data.imageset import ImageSet
 from mimia.data.loading import LoadedImages, ReadOptions, load_sides
 from mimia.data.sources.base import SourceLike
+from mimia.models.checkpoints.loading import LoadedCheckpoint
+from mimia.pipeline.references import open_references
 from mimia.pipeline.target import Target, open_target
 from mimia.runtime.store import Store
 
@@ -24,6 +27,7 @@ class AuditContext:
         settings: Settings of the run.
         store: Where results are kept.
         target: The audited model.
+        references: Models that saw none of the images, by their names in reports.
         loaded: All images, with their sources.
         attacks: Attacks that are run, by name.
         not_run: Why each other attack is not run, by name.
@@ -33,6 +37,7 @@ class AuditContext:
     settings: Settings
     store: Store
     target: Target
+    references: Mapping[str, LoadedCheckpoint]
     loaded: LoadedImages
     attacks: Mapping[str, Attack]
     not_run: Mapping[str, str]
@@ -46,23 +51,23 @@ class AuditContext:
     @property
     def requirements(self) -> SplitRequirements:
         """Return what the run needs of its split."""
-        attacks, shadows = self.attacks.values(), self.settings.shadows
+        attacks, online = self.attacks.values(), self.settings.shadows.online
         return SplitRequirements(
-            shadows=shadows.count,
-            online=shadows.online if any(attack.requirements.online for attack in attacks) else 0,
+            shadows=self.settings.shadow_count,
+            online=online if any(attack.requirements.online for attack in attacks) else 0,
             decoders=self.target.decoder in ("fitted", "aligned"),
             population=any(attack.requirements.population for attack in attacks),
             validation=self.target.recipe.needs_validation,
         )
 
 
-def prepare(settings: Settings, sources: Mapping[str, SourceLike], target: object = None) -> AuditContext:
-    """Open the target, choose the attacks, and decode the images.
+def prepare(settings: Settings, sources: Mapping[str, SourceLike], models: Mapping[str, Any]) -> AuditContext:
+    """Open the target and the references, choose the attacks, and decode the images.
 
     Args:
         settings: Settings of the run.
         sources: Source of the images of each side: a path, a name, or images in memory.
-        target: A model or function in memory; by default the settings name the target.
+        models: Models and functions in memory, by what the settings call them.
 
     Raises:
         MimiaError: An attack, a checkpoint or a source is not there, an attack needs more shadows, or the target does
@@ -70,9 +75,14 @@ def prepare(settings: Settings, sources: Mapping[str, SourceLike], target: objec
     """
     started = time.monotonic()
     store = Store(settings.store)
-    audited = open_target(settings, target)
+    audited = open_target(settings, models.get(settings.target or settings.embeddings or ""))
+    references = open_references(settings, models, audited.access)
     threat_model = ThreatModel(
-        audited.access, settings.shadows.count, settings.shadows.online, fitting=audited.decoder == "fitted"
+        audited.access,
+        settings.shadow_count,
+        settings.shadows.online,
+        fitting=audited.decoder == "fitted",
+        references=len(references),
     )
     attacks, not_run = select(settings.attacks.names, threat_model, settings.attacks.options)
     data = settings.data
@@ -80,4 +90,4 @@ def prepare(settings: Settings, sources: Mapping[str, SourceLike], target: objec
     loaded = load_sides(sources, store, reading)
     announce(loaded.accounts)
     audited.check_images(loaded.images)
-    return AuditContext(settings, store, audited, loaded, attacks, not_run, started)
+    return AuditContext(settings, store, audited, references, loaded, attacks, not_run, started)

@@ -7,10 +7,21 @@ from mimia.evaluation.cross_conformal import CrossConformal, cross_conformal
 from mimia.pipeline.collect import CollectedSignals
 from mimia.pipeline.context import AuditContext
 
+_DECIDING = "calibrated"  # where no shadow shows which attack does best
 
-def score_images(context: AuditContext, signals: CollectedSignals) -> list[Scores]:
-    """Fit each attack on the shadows, and score all evaluated images."""
-    return [_fit_and_score(attack, signals) for attack in context.attacks.values()]
+
+def score_images(context: AuditContext, split: Split, signals: CollectedSignals) -> list[Scores]:
+    """Fit each attack on the shadows, or without any on the holdout, and score all evaluated images."""
+    attacks, holdout = context.attacks.values(), split.evaluated.holdout.mask
+    if signals.models.shadows:
+        return [_fit_and_score(attack, signals) for attack in attacks]
+    scores = [
+        _fit_and_score(attack, signals)
+        if attack.requirements.online
+        else attack.fit_nonmembers(signals.inputs.of_images(holdout)).score(signals.inputs)
+        for attack in attacks
+    ]
+    return sorted(scores, key=lambda each: each.attack == _DECIDING)  # the last one decides
 
 
 def _fit_and_score(attack: Attack, signals: CollectedSignals) -> Scores:

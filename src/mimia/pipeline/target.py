@@ -17,7 +17,7 @@ from mimia.config.settings import CheckpointSettings, DecoderSource, Settings
 from mimia.config.sizes import height_and_width, sides
 from mimia.data.imageset import ImageSet
 from mimia.data.splits import Split
-from mimia.models.base import ModelSpec
+from mimia.models.base import Architecture, ModelSpec
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.identification import MOST_IMAGES, identify
 from mimia.models.checkpoints.loading import LoadedCheckpoint, load_checkpoint
@@ -29,6 +29,7 @@ from mimia.models.vectors import check_variety
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import given_tokenizer, pretrained, tokenizer_of
 from mimia.pretraining.specs import spec_for
+from mimia.pretraining.start import open_start
 from mimia.pretraining.to_native import to_native
 from mimia.runtime.errors import MimiaError, first_mistake
 from mimia.runtime.store import Store
@@ -49,6 +50,7 @@ class ReadyTarget:
         spec: Images, masking and target space.
         id: Name by its weights; None for a function, which is named by its answers.
         training_size: Number of its training images, where that is known.
+        architecture: Its sizes; None for a function.
         tokenizer: Tokenizer of a BEiT.
         facts: What is known of other people's checkpoint, by name, and where from.
         assumed: What such a checkpoint does not say and was assumed, one sentence each.
@@ -60,6 +62,7 @@ class ReadyTarget:
     spec: ModelSpec
     id: str | None = None
     training_size: int | None = None
+    architecture: Architecture | None = None
     tokenizer: Tokenizer | None = None
     facts: Mapping[str, Fact] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
@@ -119,10 +122,13 @@ class TrainedTarget(Target):
     def ready(self, images: ImageSet, split: Split, settings: Settings, store: Store) -> ReadyTarget:
         """Train the target on the members, unless the store has it."""
         recipe, members = self.recipe, images.take(split.evaluated.members.rows)
-        spec = spec_for(members, recipe)
+        validation = images.take(split.auxiliary.validation)
+        context = TrainingContext(settings.compute, store, validation=validation, description="target")
+        context = open_start(recipe, members, context, settings.checkpoint)
+        spec = spec_for(members, recipe, context.start)
         check_distance(spec, settings.signals.distance)
-        tokenizer, validation = given_tokenizer(settings, spec), images.take(split.auxiliary.validation)
-        context = TrainingContext(settings.compute, store, tokenizer, validation, "target")
+        if context.start is None:
+            context = replace(context, tokenizer=given_tokenizer(settings, spec))
         checkpoint = pretrained(members, spec, recipe, recipe.seed, context)
         return _ready(checkpoint, recipe, spec)
 
@@ -147,8 +153,7 @@ class CheckpointTarget(Target):
             MimiaError: It is other people's, and the pixels do not say what nothing else does, or it reconstructs
                 images worse than their mean colour does.
         """
-        order = np.random.default_rng(settings.evaluation.seed).permutation(len(split.evaluated))
-        loaded = identify(self.loaded, images.take(split.evaluated.rows[order[:MOST_IMAGES]]), settings.compute)
+        loaded = identify(self.loaded, identifying(images, split, settings.evaluation.seed), settings.compute)
         checkpoint = to_native(loaded, store)
         spec = loaded.model.spec
         if self.decoder == "own" and native.load_training(checkpoint) is None:
@@ -257,8 +262,15 @@ def _ready(checkpoint: Path, recipe: Recipe, spec: ModelSpec, name: str | None =
         spec,
         name or native.model_id(checkpoint),
         None if training is None else training.images,
+        native.load_config(checkpoint).architecture,
         tokenizer_of(checkpoint),
     )
+
+
+def identifying(images: ImageSet, split: Split, seed: int) -> ImageSet:
+    """Return the images by which is found out what checkpoints do not say: of all that are evaluated, at random."""
+    order = np.random.default_rng(seed).permutation(len(split.evaluated))
+    return images.take(split.evaluated.rows[order[:MOST_IMAGES]])
 
 
 def _refuse_other_family(loaded: LoadedCheckpoint, recipe: Recipe) -> None:

@@ -16,6 +16,7 @@ from mimia.data.loading import ReadOptions, load_sides
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import given_tokenizer, pretrained
 from mimia.pretraining.specs import spec_for
+from mimia.pretraining.start import open_start
 from mimia.pretraining.trainer import STATE
 from mimia.runtime.arrays import Bools, Indices
 from mimia.runtime.disk import clear_disk_errors, disk_sentence
@@ -80,13 +81,12 @@ def pretrain(settings: Settings, out: Path) -> Path:
     chosen = images.take(rows[:wanted])
     if canaries.included.any():
         chosen = _joined(chosen, canaries.images.take(np.flatnonzero(canaries.included)))
-    spec = spec_for(chosen, settings.recipe)
-    context = TrainingContext(
-        settings.compute,
-        store,
-        tokenizer=given_tokenizer(settings, spec),
-        validation=images.take(rows[len(rows) - validation :]),
-    )
+    unseen = images.take(rows[len(rows) - validation :])
+    context = TrainingContext(settings.compute, store, validation=unseen)
+    context = open_start(settings.recipe, chosen, context, settings.checkpoint)
+    spec = spec_for(chosen, settings.recipe, context.start)
+    if context.start is None:
+        context = replace(context, tokenizer=given_tokenizer(settings, spec))
     checkpoint = pretrained(chosen, spec, settings.recipe, settings.recipe.seed, context)
     try:
         with clear_disk_errors(out):

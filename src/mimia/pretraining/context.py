@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 from mimia.config.recipes import Recipe
 from mimia.data.imageset import ImageSet
-from mimia.models.base import MaskedImageModel
+from mimia.models.base import Architecture, MaskedImageModel
 from mimia.models.tokenizer import Tokenizer
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.store import Store
@@ -22,6 +23,8 @@ class TrainingContext:
         validation: Images that no model learns from, for the defences that need some.
         description: For the progress bar.
         rate_setting: What the setting of the learning rate is called, for errors.
+        architecture: Sizes of the models; None: those that the recipe names.
+        start: Checkpoint directory of a model of this architecture with whose weights trainings begin; None: at random.
     """
 
     compute: ComputeSettings
@@ -30,6 +33,8 @@ class TrainingContext:
     validation: ImageSet | None = None
     description: str = "pre-training"
     rate_setting: str = "recipe.base_learning_rate"
+    architecture: Architecture | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained
 from mimia.pretraining.specs import spec_for
+from mimia.pretraining.start import open_start
 from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
@@ -57,5 +58,5 @@ def pretrain(
     kept = Store(store or user_cache_path("mimia"))
     unseen = None if validation is None else load_images(validation, store=kept)
     loaded = load_images(images, store=kept)
-    context = TrainingContext(ComputeSettings(), kept, validation=unseen)
-    return native.load(pretrained(loaded, spec_for(loaded, recipe), recipe, seed, context))
+    context = open_start(recipe, loaded, TrainingContext(ComputeSettings(), kept, validation=unseen))
+    return native.load(pretrained(loaded, spec_for(loaded, recipe, context.start), recipe, seed, context))

@@ -49,7 +49,7 @@ def pretrained(images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, con
     tokenizer, validation = context.tokenizer, context.validation
     settings = {
         "spec": spec.model_dump(mode="json"),
-        "architecture": _architecture(spec, recipe, tokenizer).model_dump(mode="json"),
+        "architecture": _architecture(spec, recipe, context).model_dump(mode="json"),
         "recipe": recipe.identity,
         "seed": seed,
         "images": images.fingerprint,
@@ -58,6 +58,8 @@ def pretrained(images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, con
     }
     if tokenizer is not None:
         settings["tokenizer"] = tokenizer.fingerprint
+    if context.start is not None:
+        settings["start"] = native.model_id(context.start)
     if recipe.needs_validation and validation is not None:
         settings["validation"] = validation.fingerprint
 
@@ -65,7 +67,9 @@ def pretrained(images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, con
         earlier = _stopped_earlier(settings, recipe, context.store)
         if earlier is not None:
             go_on_from(earlier, work)
-        model = untrained(images, spec, recipe, seed, tokenizer)
+        model = untrained(images, spec, recipe, seed, context)
+        if context.start is not None:
+            model.load_state_dict(native.load(context.start).state_dict())
         Trainer(recipe, context).fit_and_save(model, images, seed, work)
 
     return context.store.make("models", settings, build)
@@ -82,10 +86,11 @@ def _stopped_earlier(settings: Mapping[str, Any], recipe: Recipe, store: Store) 
 
 
 def untrained(
-    images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, tokenizer: Tokenizer | None = None
+    images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, context: TrainingContext | None = None
 ) -> MaskedImageModel:
-    """Return a model as its training begins; the arguments are those of `pretrained`."""
-    model = build(spec, _architecture(spec, recipe, tokenizer), torch_generator("cpu", seed, "weights"))
+    """Return a model with random weights; the arguments are those of `pretrained`."""
+    tokenizer = None if context is None else context.tokenizer
+    model = build(spec, _architecture(spec, recipe, context), torch_generator("cpu", seed, "weights"))
     if isinstance(model, TokenModel):
         vocabulary = model.tokenizer.architecture.vocabulary
         model.tokenizer = tokenizer or fit_patch_tokenizer(
@@ -99,14 +104,14 @@ def initial(images: ImageSet, spec: ModelSpec, recipe: Recipe, seed: int, contex
     tokenizer = context.tokenizer
     settings = {
         "untrained": spec.model_dump(mode="json"),
-        "architecture": _architecture(spec, recipe, tokenizer).model_dump(mode="json"),
+        "architecture": _architecture(spec, recipe, context).model_dump(mode="json"),
         "seed": seed,
         "images": images.fingerprint if family_named(recipe.family).predicts_tokens else "",  # they make its tokenizer
         "tokenizer": "" if tokenizer is None else tokenizer.fingerprint,
     }
 
     def save(work: Path) -> None:
-        native.save(work, untrained(images, spec, recipe, seed, tokenizer))
+        native.save(work, untrained(images, spec, recipe, seed, context))
 
     return context.store.make("models", settings, save)
 
@@ -170,5 +175,8 @@ def given_tokenizer(settings: Settings, spec: ModelSpec) -> Tokenizer | None:
     return open_tokenizer(settings.checkpoint.tokenizer, spec)
 
 
-def _architecture(spec: ModelSpec, recipe: Recipe, tokenizer: Tokenizer | None) -> Architecture:
+def _architecture(spec: ModelSpec, recipe: Recipe, context: TrainingContext | None) -> Architecture:
+    if context is not None and context.architecture is not None:
+        return context.architecture
+    tokenizer = None if context is None else context.tokenizer
     return architecture_for(recipe, spec, None if tokenizer is None else tokenizer.architecture)

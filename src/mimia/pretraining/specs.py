@@ -1,5 +1,6 @@
 """From images and a recipe to the specification of a model: masking, target space and pixel statistics."""
 
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -8,20 +9,28 @@ from mimia.config.recipes import Recipe
 from mimia.data.channel_statistics import pixel_statistics
 from mimia.data.imageset import ImageSet
 from mimia.models.base import ModelSpec
+from mimia.models.checkpoints import native
 from mimia.models.registry import family_named
 from mimia.runtime.errors import MimiaError
 
 _PRIVATE_MEAN, _PRIVATE_STD = 0.5, 0.25  # of any images: statistics of the training images are not private
 
 
-def spec_for(images: ImageSet, recipe: Recipe) -> ModelSpec:
+def spec_for(images: ImageSet, recipe: Recipe, start: Path | None = None) -> ModelSpec:
     """Return the specification of a model that a recipe trains on some images.
 
     The pixel statistics are those of the images. With differential privacy, which these would break, they are fixed.
 
+    Args:
+        images: Training images.
+        recipe: How the model is trained.
+        start: Checkpoint directory of the model that the training continues, which says all but the mask ratio.
+
     Raises:
         MimiaError: The patches do not fit the images.
     """
+    if start is not None:
+        return with_mask_ratio(native.load_config(start).spec, recipe.mask_ratio)
     _, channels, *size = images.pixels.shape
     if any(defence.private for defence in recipe.defences.values()):
         mean, std = (_PRIVATE_MEAN,) * channels, (_PRIVATE_STD,) * channels

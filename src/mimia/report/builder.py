@@ -115,7 +115,8 @@ def _as_run(outcome: Outcome) -> Settings:
 def absence_criterion(outcome: Outcome) -> AbsenceCriterion:
     """Return what “no leak found” asks for in a run."""
     settings = outcome.context.settings.evaluation
-    return AbsenceCriterion(settings.margin_auc, settings.margin_tpr, outcome.signals.models.target.assumed)
+    models = outcome.signals.models
+    return AbsenceCriterion(settings.margin_auc, settings.margin_tpr, models.target.assumed, len(models.shadows))
 
 
 def near_duplicate_pictures(images: ImageSet, near_duplicates: NearDuplicates) -> tuple[NearDuplicatePictures, ...]:
@@ -160,7 +161,7 @@ def _models(signals: CollectedSignals) -> Iterator[Model]:
     models = signals.models
     if not models.target.checkpoints:
         yield Model(name="target", id=signals.inputs.target.models[0])
-    for name, checkpoint in {**models.target.checkpoints, **models.shadows, **models.online}.items():
+    for name, checkpoint in {**models.target.checkpoints, **models.compared, **models.online}.items():
         known = models.target.id if name == "target" else None
         yield _describe(name, checkpoint, known or native.model_id(checkpoint))
 

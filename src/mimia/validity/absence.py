@@ -27,11 +27,13 @@ class AbsenceCriterion:
         auc: The upper end of the deciding AUC's interval is below it.
         tpr: The upper end of the interval of the TPR at 1 % FPR is below it.
         assumed: What was assumed about the target, one sentence each; there may be nothing.
+        shadows: Number of shadow models, which show what the attack finds in a model that leaks.
     """
 
     auc: float
     tpr: float
     assumed: Sequence[str] = ()
+    shadows: int = 2
 
 
 def lacking_evidence(
@@ -60,6 +62,11 @@ def lacking_evidence(
     if p_value < HINT:
         which = f" (p = {p_value_text(p_value)} by the most significant attack)" if len(evaluations) > 1 else ""
         return f"This is too little for a leak and too much for none{which}: {_more_images(sides, criterion)}"
+    if criterion.shadows == 0:
+        return (
+            "It rests on the given references alone, and no shadow model shows what this attack would find in a model "
+            "that leaks: train some with shadows.count (--shadows 2)."
+        )
     if criterion.assumed:
         return (
             f"It rests on what the checkpoint does not say ({criterion.assumed[0]}), and a wrong assumption hides a "

@@ -49,13 +49,35 @@ class Sides:
 
 def level_of(evaluations: Sequence[Evaluation]) -> float:
     """Return the level at which the attack is tested that does best on the shadows."""
-    return LEVEL * max(level_shares([each.shadow_auc or 0.0 for each in evaluations]))
+    return LEVEL * max(level_shares([each.shadow_auc for each in evaluations]))
 
 
-def stands(measurements: Measurements) -> bool:
-    """Return whether the attack succeeds by more than what tells the sides apart without membership."""
+def stands(measurements: Measurements, *, references_alone: bool = False) -> bool:
+    """Return whether the attack succeeds by more than what tells the sides apart without membership.
+
+    Args:
+        measurements: What was measured.
+        references_alone: Whether the target was compared with given references alone, which may have seen a side.
+    """
+    controls = measurements.controls
+    if references_alone and any(each.p_value < STRICT for each in controls):
+        return False
     alike = not measurements.blind_separates or measurements.matched.p_value < STRICT
-    return alike and bool(measurements.controls) and all(each.excess.p_value < STRICT for each in measurements.controls)
+    return alike and bool(controls) and all(each.excess.p_value < STRICT for each in controls)
+
+
+def explained_by_references(measurements: Measurements) -> str | None:
+    """Return, for a reader, why given references alone may explain an attack's success; None if they do not."""
+    mend = "train shadow models too (--shadows 2), or pass other references."
+    if not measurements.controls:
+        return f"No control shows that the references saw neither side: {mend}"
+    closest = max(measurements.controls, key=lambda each: each.excess.p_value)
+    if closest.excess.p_value < LEVEL:
+        return None
+    return (
+        f"The references may explain it, if they saw the other side: by {closest.model} in the target's place the AUC "
+        f"is {closest.auc}, and the target's is larger by {closest.excess.difference}: {mend}"
+    )
 
 
 def blind_check(measurements: Measurements, sides: Sides, valid: bool) -> ValidityCheck:

@@ -40,7 +40,9 @@ RULE = (
     "evaluation.margin_tpr (TPR at 1 % FPR), nothing about the target was assumed, and the shadow models answer about "
     "unseen images as the target does; and “inconclusive” otherwise. A "
     "leak is “severe” if the lower end of its AUC is .9 or more, or that of its TPR at 1 % FPR 30 % or more; “clear” "
-    "from .6 or 5 % on; and “slight” below."
+    "from .6 or 5 % on; and “slight” below. Where no shadow model was trained, a reference that saw the other side may "
+    "look like a leak: then no control may tell the sides apart (“invalid”), the attack has to do better on the target "
+    "than on every control (p < .01 each) for “leaks”, and there is no “no leak found”."
 )
 
 
@@ -81,7 +83,8 @@ def judge(
     best = deciding_attack(evaluations)
     significant = best.p_value_holm < LEVEL
     p_value_lower = min(1.0, len(evaluations) * min(each.p_value_lower for each in evaluations))
-    valid = significant and checks.stands(measurements)
+    alone = criterion.shadows == 0
+    valid = significant and checks.stands(measurements, references_alone=alone)
     done = (
         checks.duplicate_check(measurements, sides, significant),
         checks.blind_check(measurements, sides, valid),
@@ -95,6 +98,8 @@ def judge(
     if failed:
         return Verdict("invalid", f"No verdict is possible. {failed[0].finding}", done)
     evidence = _figures(best, sides)
+    if significant and alone and (explained := checks.explained_by_references(measurements)):
+        return Verdict("inconclusive", f"{_INCONCLUSIVE[sides.first]} {evidence} {explained}", done)
     if significant:
         confounded = measurements.blind_separates or any(control.p_value < STRICT for control in measurements.controls)
         beside = " It stands although something else tells the sides apart too: see the checks." if confounded else ""
@@ -110,7 +115,7 @@ def deciding_attack(evaluations: Sequence[Evaluation]) -> Evaluation:
 
     The corrected p-values hold for both, as `level_shares` shares the level out before any score of the target is seen.
     """
-    chosen = evaluations[best_on_shadows([each.shadow_auc or 0.0 for each in evaluations])]
+    chosen = evaluations[best_on_shadows([each.shadow_auc for each in evaluations])]
     best = min(evaluations, key=lambda each: each.p_value_holm)
     return best if best.p_value_holm < LEVEL <= chosen.p_value_holm else chosen
 
