@@ -120,10 +120,19 @@ def test_supervised_swin_that_calls_itself_a_masked_image_model_is_refused(tmp_p
         load_checkpoint(tmp_path / "supervised", GIVEN)
 
 
-@pytest.fixture
-def beit(tmp_path: Path) -> Any:
+@pytest.fixture(
+    params=[
+        {"use_shared_relative_position_bias": True},
+        {"use_shared_relative_position_bias": True, "use_mean_pooling": False},
+        {"use_absolute_position_embeddings": True, "use_mean_pooling": False},
+        {"use_relative_position_bias": True, "use_absolute_position_embeddings": True},
+    ],
+    ids=["shared", "shared, class token", "absolute, class token", "both positions"],
+)
+def beit(tmp_path: Path, request: pytest.FixtureRequest) -> Any:
+    """A BEiT; without mean pooling, transformers 5 swaps two layer norms when it loads one."""
     config = transformers.BeitConfig(
-        **VIT, image_size=16, patch_size=4, vocab_size=64, use_mask_token=True, use_shared_relative_position_bias=True
+        **VIT, image_size=16, patch_size=4, vocab_size=64, use_mask_token=True, **request.param
     )
     model = transformers.BeitForMaskedImageModeling(config)
     for value in model.parameters():

@@ -176,7 +176,7 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
         MimiaError: A parameter would be made up, left out or shaped otherwise than the configuration says.
     """
     path = directory.path
-    _refuse_other_sizes(directory, kind)
+    held = _read_held(directory, kind)
     try:
         with silence():
             model, found = kind.from_pretrained(
@@ -198,16 +198,18 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
     for name, in_file, wanted in sorted(found["mismatched_keys"]):
         raise MimiaError(f"{path}: {name} has the shape {tuple(in_file)}, but config.json asks for {tuple(wanted)}.")
     weights: dict[str, Tensor] = model.state_dict()
-    return weights
+    # Some versions swap parameters on loading, such as two layer norms of BEiT: a name in the file means what it says.
+    return {name: held.get(name, value) for name, value in weights.items()}
 
 
-def _refuse_other_sizes(directory: Directory, kind: Any) -> None:
-    """Raise if the configuration asks for a much larger model than the files hold, before transformers makes room.
+def _read_held(directory: Directory, kind: Any) -> dict[str, Tensor]:
+    """Return the weights by their names in the files.
 
-    Its loader reads the other JSON files beside the weights too, so that these are checked here.
+    Raises:
+        MimiaError: The configuration asks for a much larger model than the files hold: before transformers makes room.
     """
     path, by = directory.path, "config.json"
-    for name in _INDICES:
+    for name in _INDICES:  # which transformers' loader reads too
         if (path / name).is_file():
             read_object(path / name)
     held: dict[str, Tensor] = {}
@@ -223,6 +225,7 @@ def _refuse_other_sizes(directory: Directory, kind: Any) -> None:
             f"{path}: {by} asks for a model of {wanted:,} numbers, and the weights have {found:,}: it is of another "
             "model."
         )
+    return held
 
 
 @contextmanager
