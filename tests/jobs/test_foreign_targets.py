@@ -11,14 +11,21 @@ import pytest
 import torch
 from PIL import Image
 
+from mimia.config.recipes import Recipe
 from mimia.config.settings import Settings, read_settings
 from mimia.data.imageset import ImageSet
+from mimia.data.loading import load_images
 from mimia.jobs.audit import audit
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.export import export
-from mimia.models.mae import of_decoder
+from mimia.models.mae import MAEArchitecture, of_decoder
 from mimia.pretraining.command import pretrain
+from mimia.pretraining.context import TrainingContext
+from mimia.pretraining.pool import pretrained
+from mimia.pretraining.specs import spec_for
+from mimia.runtime.compute import ComputeSettings
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.store import Store
 
 pytestmark = pytest.mark.usefixtures("quick_network")
 
@@ -106,6 +113,45 @@ def test_shadows_are_trained_as_the_file_says_and_the_written_settings_repeat_it
     assert [each.id for each in again.report.run.models] == [each.id for each in result.report.run.models]
     named = audit(settings=settings_of(folder, "mae-nano", **changes))
     assert named.report.run.settings["recipe"]["epochs"] == 60  # a recipe that is named says all
+
+
+@pytest.fixture(scope="module")
+def unstated(folder: Path) -> dict[str, Any]:
+    """Settings with a file that says nothing of its training, which took 100 epochs, and is no size that has a name."""
+    recipe = {"patch_size": 4, "mask_ratio": 0.5, "epochs": 100, "batch_size": 30}
+    pool = load_images(str(folder / "members"), store=Store(folder / "store"))
+    sizes = MAEArchitecture(width=96, depth=3, heads=4, decoder_width=32, decoder_depth=1, decoder_heads=4)
+    trained = Recipe.model_validate({"preset": "mae-micro", **recipe})
+    context = TrainingContext(ComputeSettings(device="cpu", threads=1), Store(folder / "store"), architecture=sizes)
+    directory = pretrained(pool, spec_for(pool, trained), trained, 5, context)
+    path = folder / "unstated.pth"
+    torch.save({"model": native.load(directory).state_dict()}, path)
+    return {
+        "target": str(path),
+        "checkpoint": said_of(directory) | {"target_space": "normalised"},
+        "recipe": {"batch_size": 30},
+    }
+
+
+def test_epochs_that_no_file_states_are_found_by_the_errors_on_unseen_images(
+    tmp_path: Path, folder: Path, unstated: dict[str, Any]
+) -> None:
+    result = audit(settings=settings_of(folder, **unstated))
+    chosen = result.report.run.settings["shadows"]
+    assert chosen["size"] == "target"
+    assert 50 <= chosen["epochs"] <= 200
+    assert any(f"shadows are trained for {chosen['epochs']}" in each for each in result.report.run.assumed)
+    again = audit(settings=result.save(tmp_path / "run").parent / "settings.toml")
+    assert [each.id for each in again.report.run.models] == [each.id for each in result.report.run.models]
+    assert again.scores == result.scores
+
+
+def test_shadows_of_a_target_that_takes_too_long_are_smaller_and_the_report_says_so(
+    folder: Path, unstated: dict[str, Any]
+) -> None:
+    result = audit(settings=settings_of(folder, shadows={"minutes": 1e-4, "epochs": 5}, **unstated))
+    assert result.report.run.settings["shadows"]["size"] == "nano"
+    assert any("shadows of the target's size would train for about" in each for each in result.report.run.assumed)
 
 
 def test_simmim_is_audited_with_shadows_of_its_own_kind(tmp_path: Path, folder: Path) -> None:

@@ -13,6 +13,7 @@ from platformdirs import user_cache_path
 from pydantic import (
     Field,
     NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     ValidationError,
     model_validator,
@@ -84,11 +85,24 @@ class ShadowSettings(Table):
         le=10_000,
         description="number of further models trained on halves of the evaluated images, for the online attacks",
     )
-    size: SizeName | None = Field(None, description="size of the models; default: the target's")
+    size: SizeName | Literal["target"] | None = Field(
+        None,
+        description="size of the models, or 'target' for its own width and depth; default: that of a recipe that is "
+        "named, else the target's own if minutes allow it",
+    )
     mask_ratio: float | None = Field(
         None, gt=0, lt=1, description="proportion of patches masked in their training; default: the target's"
     )
-    epochs: PositiveInt | None = Field(None, description="epochs of their training; default: the target's")
+    epochs: PositiveInt | None = Field(
+        None,
+        description="epochs of their training; default: the target's, and where nobody knows these, as many after "
+        "which they answer about unseen images as it does",
+    )
+    minutes: PositiveFloat = Field(
+        30,
+        description="longest time to train them; where shadows of the size of a given target would take longer, "
+        "smaller ones are trained",
+    )
     augmentation: Augmentation | None = Field(
         None, description="'none', 'flip' or 'crop' in their training; default: the target's"
     )
@@ -96,6 +110,8 @@ class ShadowSettings(Table):
     def imitating(self, recipe: Recipe) -> Recipe:
         """Return the recipe of the shadow models: the target's, with what is set here changed."""
         changes = self.model_dump(include={"size", "mask_ratio", "epochs", "augmentation"}, exclude_none=True)
+        if self.size == "target":
+            del changes["size"]
         if "epochs" in changes:
             changes["stop_epoch"] = None
         return recipe.model_copy(update=changes)

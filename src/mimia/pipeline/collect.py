@@ -1,17 +1,20 @@
 """Train the shadow models, and query every model about every image: the costly part of a run, kept in the store."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mimia.attacks.base import Attack
 from mimia.config.settings import Settings
 from mimia.data.splits import Split
+from mimia.models.base import ModelSpec
 from mimia.models.embedders import Embedder
 from mimia.pipeline.context import AuditContext
 from mimia.pipeline.references import ready_references
+from mimia.pipeline.shadow_training import ShadowTraining, fitting_size, matching_epochs
 from mimia.pipeline.target import ReadyTarget, identifying
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.decoders import with_decoders, with_latent_decoders
@@ -40,6 +43,8 @@ class Models:
         references: Those of the given models that saw none of the images.
         online: Those of the models that the online attacks need.
         untrained: A model of the shadows' kind before its training, by its name; none for a function to vectors.
+        chosen: Settings of the shadows that nobody gave and that were chosen here, by key.
+        notes: Why they were chosen so, one sentence each.
     """
 
     target: ReadyTarget
@@ -47,6 +52,8 @@ class Models:
     references: Mapping[str, Path]
     online: Mapping[str, Path]
     untrained: Mapping[str, Path]
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def compared(self) -> dict[str, Path]:
@@ -189,20 +196,47 @@ def _train(context: AuditContext, split: Split, target: ReadyTarget, config: Que
     shared = TrainingContext(config.compute, context.store, target.tokenizer, validation)
     if context.requirements.shadows or context.requirements.online:
         shared = open_start(recipe, unseen, shared, settings.checkpoint)
-    if shared.architecture is None and not _names_size(settings):
-        shared = replace(shared, architecture=target.architecture)
+    training = _training(context, split, target, ShadowTraining(recipe, shared), spec)
+    recipe, shared = training.recipe, training.context
     shadows = pretrained_shadows(images, split, spec, recipe, shared)
     online = pretrained_online(images, split, spec, recipe, target.training_size or len(unseen), shared)
     untrained = {}
     if target.checkpoints:
         seed = derived_seed(recipe.seed, UNTRAINED)
         untrained = {UNTRAINED: initial(unseen, spec, recipe, seed, shared)}
-    return Models(target, _numbered("shadow", shadows), {}, _numbered("online", online), untrained)
+    return Models(
+        target,
+        _numbered("shadow", shadows),
+        {},
+        _numbered("online", online),
+        untrained,
+        training.chosen,
+        training.notes,
+    )
+
+
+def _training(
+    context: AuditContext, split: Split, target: ReadyTarget, training: ShadowTraining, spec: ModelSpec
+) -> ShadowTraining:
+    """Return how shadows are trained; what nobody states of a given target's size and training is chosen here."""
+    images, pool, settings = context.images, split.shadow_pool, context.settings
+    if training.context.architecture is None and not _names_size(settings):
+        training = replace(training, context=replace(training.context, architecture=target.architecture))
+    if not len(pool) or not isinstance(target.source, Path) or target.training_size is not None:
+        return training
+    first, second = (images.take(pool.rows[chosen]) for chosen in (pool.membership[0], ~pool.membership[0]))
+    if training.context.architecture is not None and training.context.start is None and settings.shadows.size is None:
+        training = fitting_size(training, first, spec, settings.shadows, len(pool.membership))
+    if context.target.decoder == "own" and not target.epochs_stated and settings.shadows.epochs is None:
+        training = matching_epochs(training, first, second, spec, target.source)
+    return training
 
 
 def _names_size(settings: Settings) -> bool:
-    """Return whether the settings say how large shadows are, which by default are as large as the target."""
-    return settings.shadows.size is not None or not {"size", "preset"}.isdisjoint(settings.recipe.model_fields_set)
+    """Return whether the settings name a size of the shadows, which by default are as large as the target."""
+    if settings.shadows.size is not None:
+        return settings.shadows.size != "target"
+    return not {"size", "preset"}.isdisjoint(settings.recipe.model_fields_set)
 
 
 def _with_decoders(context: AuditContext, split: Split, models: Models, config: QueryConfig) -> dict[str, QueriedModel]:

@@ -52,6 +52,7 @@ class ReadyTarget:
         training_size: Number of its training images, where that is known.
         architecture: Its sizes; None for a function.
         tokenizer: Tokenizer of a BEiT.
+        epochs_stated: Whether the epochs of the recipe are the target's, and not those of a preset.
         facts: What is known of other people's checkpoint, by name, and where from.
         assumed: What such a checkpoint does not say and was assumed, one sentence each.
         notes: What else a reader has to know of its loading, one sentence each.
@@ -64,6 +65,7 @@ class ReadyTarget:
     training_size: int | None = None
     architecture: Architecture | None = None
     tokenizer: Tokenizer | None = None
+    epochs_stated: bool = True
     facts: Mapping[str, Fact] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -163,7 +165,9 @@ class CheckpointTarget(Target):
         if loaded.parsed is not None and "patch_normalised" in family_named(recipe.family).recipe_keys:
             recipe = recipe.model_copy(update={"patch_normalised": spec.target_space == "patch-normalised"})
         ready = _ready(checkpoint, recipe, spec, loaded.id)
-        return replace(ready, facts=loaded.facts, assumed=loaded.assumed, notes=loaded.notes)
+        stated = {*settings.recipe.model_fields_set, *(loaded.parsed.recipe if loaded.parsed is not None else ())}
+        known = loaded.own is not None or not stated.isdisjoint({"epochs", "preset"})
+        return replace(ready, epochs_stated=known, facts=loaded.facts, assumed=loaded.assumed, notes=loaded.notes)
 
 
 _PROBES = 8  # images that a function is asked about first, twice

@@ -89,7 +89,7 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
         settings=settings.model_dump(mode="json"),
         settings_toml=to_toml(settings),
         models=tuple(_models(signals)),
-        assumed=signals.models.target.assumed + signals.models.target.notes,
+        assumed=signals.models.target.assumed + signals.models.target.notes + signals.models.notes,
         image_shape=(channels, height, width),
         counts=_counts(split),
         duplicates=dict(split.duplicates),
@@ -107,9 +107,11 @@ def record_run(outcome: Outcome, command: str, groups: Mapping[str, Bools], show
 
 
 def _as_run(outcome: Outcome) -> Settings:
-    """Return the settings with the recipe of the shadows, if a checkpoint's file gave some of it."""
-    settings, target = outcome.context.settings, outcome.signals.models.target
-    return settings.model_copy(update={"recipe": target.recipe}) if target.facts else settings
+    """Return the settings with what a checkpoint's file said of the recipe, and what was chosen of the shadows."""
+    settings, models = outcome.context.settings, outcome.signals.models
+    shadows = settings.shadows.model_copy(update=dict(models.chosen))
+    recipe = models.target.recipe if models.target.facts else settings.recipe
+    return settings.model_copy(update={"recipe": recipe, "shadows": shadows})
 
 
 def absence_criterion(outcome: Outcome) -> AbsenceCriterion:
