@@ -62,7 +62,7 @@ def pretrain(settings: Settings, out: Path) -> Path:
         raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
     store = Store(settings.store)
     data = settings.data
-    reading = ReadOptions(data.image_size, bit_depth=data.bit_depth, allow_skipped=data.allow_skipped)
+    reading = ReadOptions(data.image_size, data.channels, bit_depth=data.bit_depth, allow_skipped=data.allow_skipped)
     loaded = load_sides({"source": data.source}, store, reading)
     announce(loaded.accounts)
     images = loaded.images
