@@ -1,11 +1,13 @@
 """TIFFs of bands that Pillow does not read, or of which it reads the first alone, by tifffile."""
 
 import logging
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from mimia.data.bands import COLOURS, BandImage, DecodeError, Values
+from mimia.runtime.arrays import Pixels
 
 if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
@@ -75,6 +77,13 @@ def tiff_image(file: IO[bytes], channels: int | None) -> BandImage | None:
     )
     _check_parts(page, file)
     return image
+
+
+def write_tiff(pixels: Pixels, path: Path) -> None:
+    """Write an image of two or more bands, uint8, (C, H, W), as a TIFF that decodes to the same pixels."""
+    import tifffile
+
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="separate", compression="zlib", metadata=None)
 
 
 def _pillow_reads(page: "TiffPage", channels: int | None) -> bool:
