@@ -139,9 +139,9 @@ def trained_elsewhere(images: Pixels, architecture: str, spec: ModelSpec) -> Mas
         model = SimMIM(spec, SIZES["nano"], generator)
     else:
         model = MAE(spec, MAEArchitecture(**sizes, **decoder, **parts[architecture]), generator)
-    optimizer = AdamW(model.parameters(), lr=2e-3)
+    optimizer = AdamW(model.parameters(), lr=1e-3)
     pixels = torch.from_numpy(images)
-    for _ in range(300):
+    for _ in range(200):
         optimizer.zero_grad()
         model.loss(pixels, spec.training_masks(len(images), generator)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -170,9 +170,7 @@ def test_leak_of_a_model_that_is_trained_here_is_found(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("architecture", "bands"), [("registers", 4), ("no class token", 13), ("simmim", 4), ("simmim", 13)]
-)
+@pytest.mark.parametrize(("architecture", "bands"), [("registers", 4), ("no class token", 13), ("simmim", 4)])
 def test_checkpoint_leaks_the_images_of_its_training_and_no_others(
     tmp_path: Path, photographs: Pixels, architecture: str, bands: int
 ) -> None:
