@@ -29,16 +29,19 @@ from mimia.runtime.errors import MimiaError
 pytestmark = pytest.mark.usefixtures("quick_network")
 HEIGHT, WIDTH = 16, 24
 MEMBERS = 40
+OF_CHECKPOINT = 100  # images that it is trained on
+STEPS = {"registers": 200, "no class token": 120, "simmim": 320}  # until it knows them, and other images still a little
 
 
 @pytest.fixture
 def photographs(data_file: Callable[[str], Path]) -> Pixels:
-    """Photographs of 16×24 pixels, (480, 3, H, W)."""
+    """Photographs of 16×24 pixels, (500, 3, H, W)."""
     column = pq.read_table(data_file("cifar10.parquet"), columns=["image"])["image"]
-    rows = np.random.default_rng(0).permutation(len(column))[:480]
+    rows = np.random.default_rng(0).permutation(len(column))[:500]
     images = (Image.open(io.BytesIO(column[int(row)].as_py()["bytes"])).convert("RGB") for row in rows)
     small = [np.asarray(image.resize((WIDTH, WIDTH)).crop((0, 4, WIDTH, 4 + HEIGHT))) for image in images]
-    return np.stack(small).transpose(0, 3, 1, 2)
+    photographs: Pixels = np.stack(small).transpose(0, 3, 1, 2)
+    return photographs
 
 
 def bands_of(photographs: Pixels, bands: int) -> Pixels:
@@ -47,7 +50,8 @@ def bands_of(photographs: Pixels, bands: int) -> Pixels:
     values = np.einsum("bc,nchw->nbhw", mixtures, photographs / 255)
     values[:, 1::3] = (values[:, 1::3] + np.roll(values[:, 1::3], 1, axis=-1)) / 2
     values[:, 2::3] = np.clip(0.5 + 2 * (values[:, 2::3] - np.roll(values[:, 2::3], 1, axis=-2)), 0, 1)
-    return np.rint(values * 255).astype(np.uint8)
+    whole: Pixels = np.rint(values * 255).astype(np.uint8)
+    return whole
 
 
 def write_tiffs(folder: Path, images: Pixels) -> Path:
@@ -126,7 +130,7 @@ def test_other_bands_than_the_targets_are_refused(tmp_path: Path, photographs: P
 
 
 def trained_elsewhere(images: Pixels, architecture: str, spec: ModelSpec) -> MaskedImageModel:
-    """Train a model on images by a loop of our own, for as long as it takes to learn them by heart."""
+    """Train a model on images by another loop than mimia's."""
     generator = torch.Generator().manual_seed(0)
     sizes: dict[str, Any] = {"width": 64, "depth": 3, "heads": 4}
     decoder: dict[str, Any] = {"decoder_width": 32, "decoder_depth": 1, "decoder_heads": 4}
@@ -139,9 +143,9 @@ def trained_elsewhere(images: Pixels, architecture: str, spec: ModelSpec) -> Mas
         model = SimMIM(spec, SIZES["nano"], generator)
     else:
         model = MAE(spec, MAEArchitecture(**sizes, **decoder, **parts[architecture]), generator)
-    optimizer = AdamW(model.parameters(), lr=1e-3)
+    optimizer = AdamW(model.parameters(), lr=2e-3)
     pixels = torch.from_numpy(images)
-    for _ in range(200):
+    for _ in range(STEPS[architecture]):
         optimizer.zero_grad()
         model.loss(pixels, spec.training_masks(len(images), generator)).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -175,7 +179,7 @@ def test_checkpoint_leaks_the_images_of_its_training_and_no_others(
     tmp_path: Path, photographs: Pixels, architecture: str, bands: int
 ) -> None:
     images = bands_of(photographs, bands)
-    members, nonmembers, others = np.split(images[:480], [MEMBERS, 440])
+    members, nonmembers, others = np.split(images, [OF_CHECKPOINT, 400])
     mean, std = pixel_statistics(load_images(members, channels=bands, image_size=(HEIGHT, WIDTH)))
     masking = {"masking": "cell", "cell": 1} if architecture == "simmim" else {}
     spec = ModelSpec.model_validate(
@@ -186,7 +190,8 @@ def test_checkpoint_leaks_the_images_of_its_training_and_no_others(
     preset = "simmim-nano" if architecture == "simmim" else "mae-nano"
     given: dict[str, Any] = {"mean": mean, "std": std, "heads": 4, "decoder_heads": 4, "target_space": "normalised"}
     given |= {"mask_ratio": 0.5, "image_size": [HEIGHT, WIDTH]} | ({"cell_size": 8} if masking else {})
-    settings = settings_of(tmp_path, preset, sides["in"], sides["out"], recipe={"epochs": 200}, checkpoint=given)
+    recipe = {"epochs": 200, "batch_size": OF_CHECKPOINT, "base_learning_rate": 0.005}
+    settings = settings_of(tmp_path, preset, sides["in"], sides["out"], checkpoint=given, recipe=recipe)
     found = {}
     for name, seen in (("members", members), ("others", others)):
         model = trained_elsewhere(seen, architecture, spec)
