@@ -59,6 +59,8 @@ def tiff_image(file: IO[bytes], channels: int | None) -> BandImage | None:
         return None
     finally:
         file.seek(0)
+    if page.dtype is None:
+        raise DecodeError(f"values of {page.bitspersample} bits, of a kind that is not read")
     alpha = _alpha(page)
     whole = channels == page.samplesperpixel
     chosen = [band for band in range(page.samplesperpixel) if whole or band not in alpha]
@@ -124,8 +126,6 @@ def _no_data(page: "TiffPage") -> float | None:
 
 def _check_parts(page: "TiffPage", file: IO[bytes]) -> None:
     """Raise if the strips or tiles of a page are not there, whose values would be made up."""
-    if page.dtype is None:
-        raise DecodeError(f"values of {page.bitspersample} bits in a format that is not read")
     if page.imagedepth != 1:
         raise DecodeError(f"a TIFF of {page.imagedepth} planes of depth: save each as a file of its own")
     rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, page.imagewidth)
