@@ -101,7 +101,7 @@ def test_settings_name_what_is_wrong(digits: Pixels) -> None:
         (lambda _: mimia.attacks.LiRA().fit(np.ones((1, 4)), MEMBERSHIP[:1]), "needs 2 shadow models and has 1"),
         (lambda _: mimia.load_images(np.zeros((8, 8, 3), np.uint8)), "may be one image in colour"),
         (lambda _: mimia.load_images(np.zeros((2, 8, 8), np.uint8), image_size=0), "image_size is 0"),
-        (lambda _: mimia.load_images(np.zeros((2, 8, 8), np.uint8), channels=2), "channels is 2"),
+        (lambda _: mimia.load_images(np.zeros((2, 8, 8), np.uint8), channels=257), "channels is 257"),
         (lambda digits: mimia.pretrain(digits[:20], "mae-nano", seed=-1), "The seed is -1"),
         (lambda digits: mimia.pretrain(digits[:20], "mae-nano", defence=Unregistered()), "is no registered defence"),
         (lambda digits: mimia.extract_signals("model", digits, ["embeddings"]), "models is 'model': pass a list"),

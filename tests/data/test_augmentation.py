@@ -111,3 +111,10 @@ def test_generator_decides_over_the_augmentation(kind: Augmentation) -> None:
     first, second = augment(images, kind, generator), augment(images, kind, generator)
     torch.testing.assert_close(augment(images, kind, seeded()), first, rtol=0, atol=0)
     assert not torch.equal(first, second)
+
+
+@pytest.mark.parametrize("kind", ["flip", "crop"])
+def test_bands_are_augmented_alike(kind: Augmentation) -> None:
+    images = torch.randint(256, (8, 13, 6, 10), dtype=torch.uint8, generator=seeded(1))
+    single = [augment(images[:, band, None], kind, seeded(2)) for band in range(13)]
+    torch.testing.assert_close(augment(images, kind, seeded(2)), torch.cat(single, dim=1))

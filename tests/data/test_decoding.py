@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mimia.data.decoding import DecodeError, decode, refuse_bombs, shorter_side
+from mimia.data.bands import DecodeError
+from mimia.data.decoding import decode, refuse_bombs, shorter_side
 from mimia.runtime.arrays import Pixels
 
 RGB = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -83,10 +84,13 @@ def test_sixteen_bit_rgb_keeps_its_upper_bits() -> None:
     np.testing.assert_array_equal(decode(png(4, 4, 16, rows), 4, 3), (deep // 256).transpose(2, 0, 1))
 
 
-def test_floating_point_pixels_are_refused() -> None:
-    data = encoded(Image.fromarray(RGB[..., 0].astype(np.float32)), "TIFF")
+def test_floating_point_pixels_are_read_from_zero_to_one() -> None:
+    values = RGB[..., 0].astype(np.float32)
+    with pytest.raises(DecodeError, match=r"floating-point values from .*, not from 0 to 1"):
+        decode(encoded(Image.fromarray(values), "TIFF"), 8, 1)
+    np.testing.assert_array_equal(decode(encoded(Image.fromarray(values / 255), "TIFF"), 8, 1)[0], RGB[..., 0])
     with pytest.raises(DecodeError, match="floating-point numbers"):
-        decode(data, 8, 1)
+        decode(Image.fromarray(values), 8, 1)
 
 
 @pytest.mark.parametrize(("height", "width"), [(8, 21), (21, 8)])

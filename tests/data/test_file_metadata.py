@@ -10,7 +10,8 @@ import pytest
 import sklearn
 from PIL import ExifTags, Image, ImageCms, PngImagePlugin
 
-from mimia.data.decoding import DecodeError, ImageInput, refuse_bombs
+from mimia.data.bands import DecodeError
+from mimia.data.decoding import ImageInput, refuse_bombs
 from mimia.data.file_metadata import FACTS, file_facts
 
 NOISE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8))

@@ -169,7 +169,11 @@ class Unlike:
         ),
         (TensorDataset(torch.zeros(2, 3, 8, 8)), r"Image 0 of the data set has pixels of type torch\.float32"),
         (np.zeros((8, 8), np.uint8), r"An array of images has the shape \(8, 8\): pass \(images, height, width\)"),
-        (np.zeros((2, 8, 8, 2), np.uint8), r"Image 0 of the array has the shape \(8, 8, 2\): pass"),
+        (np.zeros((2, 8, 8, 0), np.uint8), r"Image 0 of the array has the shape \(8, 8, 0\): pass"),
+        (
+            np.zeros((2, 8, 8, 8), np.uint8),
+            r"may be the first or last axis of 8×8×8: set data\.channels",
+        ),
         ([np.zeros((1, 8, 8, 3), np.uint8)], r"Image 0 of the list of images has the shape \(1, 8, 8, 3\): pass"),
         (["a.png", "b.png"], "Image 0 of the data set is a str: pass PIL images"),
         ([], "No image of the list of images can be used: it is empty"),

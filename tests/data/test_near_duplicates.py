@@ -147,3 +147,15 @@ def test_many_images_of_a_file_are_compared_part_by_part(digits: Pixels, tmp_pat
 def test_empty_set_has_no_duplicates(digits: Pixels) -> None:
     assert found(digits[:0], digits) == found(digits, digits[:0]) == []
     assert found(scenes(32)[:0], scenes(32)) == []
+
+
+@pytest.mark.parametrize("size", [(24, 32), (40, 20), (8, 24)])
+def test_copies_of_images_of_bands_are_found(size: tuple[int, int]) -> None:
+    colours = scenes(48)[::4]
+    mixtures = np.random.default_rng(0).dirichlet(np.ones(3), 6)
+    bands = np.einsum("bc,nchw->nbhw", mixtures, colours[:, :, : size[0], : size[1]]).astype(np.uint8)
+    brighter = np.minimum(bands[::-1, :, :, ::-1].astype(np.uint16) * 11 // 10, 255).astype(np.uint8)
+    found = {(pair.first, pair.second) for pair in near_duplicates(bands, brighter)}
+    copies = {(row, len(bands) - 1 - row) for row in range(len(bands))}
+    assert len(copies & found) > 0.8 * len(copies)
+    assert len(found - copies) < 0.1 * len(copies) ** 2

@@ -7,7 +7,7 @@ from mimia.data.pixel_features import pixel_features
 from mimia.runtime.arrays import Pixels
 
 every_shape = pytest.mark.parametrize("side", [3, 4, 8, 9, 17, 25])
-both_colours = pytest.mark.parametrize("channels", [1, 3])
+both_colours = pytest.mark.parametrize("channels", [1, 3, 13])
 
 
 def noise(count: int, channels: int, side: int) -> Pixels:

@@ -12,8 +12,9 @@ from mimia.data.imageset import ImageSet
 from mimia.models.base import ModelSpec, TargetSpace
 from mimia.models.mae import MAE, SIZES
 from mimia.models.masking import random_masks
+from mimia.report.pictures import bands_note
 from mimia.report.sections.gallery import Exhibit
-from mimia.report.sections.gallery.pictures import make_gallery
+from mimia.report.sections.gallery.pictures import make_gallery, to_data_uri
 from mimia.runtime.arrays import Bools, Floats, Pixels, content_id
 
 SETTINGS = SignalSettings(draws=5, seed=4)
@@ -146,6 +147,20 @@ def test_error_map_is_white_where_the_reconstruction_is_right(spec: ModelSpec) -
         shades.append(shade)
     assert shades[0] < 3 * 255
     assert (np.diff(shades) < 0).all()
+
+
+@pytest.mark.parametrize(("channels", "shown"), [(2, [0, 0, 0]), (4, [0, 1, 2]), (13, [12, 6, 0])])
+def test_pictures_of_bands_show_those_that_are_named(channels: int, shown: list[int]) -> None:
+    statistics = {"mean": (0.5,) * channels, "std": (0.25,) * channels}
+    model = model_of(GREY.model_copy(update={"channels": channels} | statistics))
+    images = image_set(np.random.default_rng(1).integers(0, 256, (3, channels, 8, 8), dtype=np.uint8))
+    for exhibit, image, mask in zip(show(model, images), images.pixels, first_masks(images), strict=True):
+        np.testing.assert_array_equal(picture(exhibit.original), image[shown].transpose(1, 2, 0))
+        expected = 255 * rebuilt(model, image, mask)[..., shown]
+        np.testing.assert_allclose(picture(exhibit.reconstructed), expected, atol=0.51)
+        np.testing.assert_array_equal(picture(to_data_uri(image)), picture(exhibit.original))
+    named = ", ".join(str(band + 1) for band in shown[:2]) + f" and {shown[2] + 1} of {channels} as red, green and blue"
+    assert named in bands_note(channels) or bands_note(channels) == "Pictures show the first of 2 bands."
 
 
 def test_exhibit_tells_the_distance_under_the_mask_that_is_shown(photos: Pixels) -> None:

@@ -60,10 +60,16 @@ class DataSettings(Table):
         description="side in pixels, or HEIGHTxWIDTH, that images are resized to (as little as covers it, then centre "
         "crop); default: the target's, or else the images' own",
     )
+    channels: PositiveInt | None = Field(
+        None,
+        le=256,
+        description="bands of the images: 1 (grey), 3 (RGB), or the number of those of multi-band TIFF and .npy files; "
+        "default: the target's, or else those that most images have",
+    )
     bit_depth: PositiveInt | None = Field(
         None,
         le=32,
-        description="bits of the grey values of images of 16 or 32 bits, such as 12; default: what the files say",
+        description="bits of the values of images of 16 or 32 bits, such as 12; default: what the files say",
     )
     allow_skipped: bool = Field(False, description="go on where more than 1 % of a source cannot be used")
 

@@ -1,14 +1,17 @@
 """How many bits the values of deep images have: 12 bits in files of 16, taken for 16, would be nearly black."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
+from mimia.runtime.arrays import Pixels
 from mimia.runtime.errors import MimiaError
 
 DEEPEST = 32
-"""Most bits of a grey value."""
+"""Most bits of a value."""
 _GREY = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _SCALED = ("PPM", "JPEG2000")  # Pillow scales their values to 16 bits
 _LARGEST_VALUE, _PHOTOMETRIC, _SAMPLE_FORMAT, _SIGNED = 281, 262, 339, 2  # tags of a TIFF
@@ -52,17 +55,22 @@ def white_is_zero(image: Image.Image) -> bool:
     return getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == 0
 
 
-def to_eight_bits(image: Image.Image, bits: int, *, inverted: bool = False) -> Image.Image:
-    """Return the upper eight bits of a deep grey image's values.
+def bits_for(largest: int | None) -> int:
+    """Return how many bits values are taken to have of which nobody says it."""
+    return 16 if largest is None or largest < 1 << 16 else 32
+
+
+def to_eight_bits(values: NDArray[Any], bits: int, *, inverted: bool = False) -> Pixels:
+    """Return the upper eight bits of deep values, of the same shape.
 
     Raises:
         ValueError: A value does not fit into the bits.
     """
-    values = np.asarray(image).astype(np.int64)
+    values = values.astype(np.int64)
     if values.min() < 0 or values.max() >= 1 << bits:
         raise ValueError(f"has values from {values.min():,} to {values.max():,}, which are not of {bits} bits")
     values = (1 << bits) - 1 - values if inverted else values
-    return Image.fromarray((values >> (bits - 8) if bits >= 8 else values << (8 - bits)).astype(np.uint8))
+    return (values >> (bits - 8) if bits >= 8 else values << (8 - bits)).astype(np.uint8)
 
 
 def refuse_unknown_depth(name: str, largest: Sequence[int]) -> None:

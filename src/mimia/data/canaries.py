@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from mimia.config.image_settings import CanaryKind
+from mimia.data.bands import COLOURS
 from mimia.data.decoding import to_image
 from mimia.data.imageset import ImageSet
+from mimia.data.tiff_bands import write_tiff
 from mimia.runtime.arrays import Pixels, content_id
 from mimia.runtime.errors import MimiaError
 
@@ -38,9 +40,17 @@ def make_canaries(images: ImageSet, kind: CanaryKind, patch_size: int, seed: int
     return replace(images, pixels=pixels, ids=np.array([content_id(canary) for canary in pixels], dtype=np.str_))
 
 
-def save_png(pixels: Pixels, path: Path) -> None:
+def canary_suffix(channels: int) -> str:
+    """Return the suffix of the files of canaries: PNG for grey and RGB, TIFF for other bands."""
+    return ".png" if channels in COLOURS else ".tif"
+
+
+def save_canary(pixels: Pixels, path: Path) -> None:
     """Write an image, uint8, (C, H, W), as a file that decodes to the same pixels."""
-    to_image(pixels).save(path, "PNG")
+    if len(pixels) in COLOURS:
+        to_image(pixels).save(path, "PNG")
+    else:
+        write_tiff(pixels, path)
 
 
 def _with_noise(pixels: Pixels, generator: np.random.Generator) -> Pixels:

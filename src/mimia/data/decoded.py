@@ -14,11 +14,13 @@ import numpy as np
 
 from mimia.config.sizes import height_and_width
 from mimia.data.account import SourceAccount
+from mimia.data.bands import DecodeError
 from mimia.data.bit_depth import refuse_unknown_depth
-from mimia.data.decoding import DecodedImage, DecodeError, open_image, shorter_side, to_pixels
+from mimia.data.decoding import DecodedImage, open_image, shorter_side, to_pixels
 from mimia.data.file_metadata import facts_of
 from mimia.data.imageset import ImageSet, LeftOut
 from mimia.data.sources.base import Source, SourceImage
+from mimia.data.sources.files import counted
 from mimia.runtime.arrays import Floats, Ids, Pixels, content_id
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.progress import progress
@@ -31,7 +33,7 @@ class Shape(NamedTuple):
 
     Attributes:
         size: Side of squares in pixels, or height and width.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (grey), 3 (RGB), or the number of bands.
         bit_depth: Bits of deep images, if the user says them.
     """
 
@@ -79,7 +81,7 @@ def write_decoded(sources: Sequence[Source], shape: Shape, pool: Executor, direc
     accounts: list[SourceAccount] = []
     with (directory / "pixels.u8").open("wb") as out, progress("decoding images", sum(map(len, sources))) as advance:
         for source in sources:
-            found, left_out, largest = 0, list(source.unread), list[int]()
+            found, left_out, largest, remarks = 0, list(source.unread), list[int](), Counter[str]()
             for chunk in _chunks(source):
                 for item, result in zip(chunk, pool.map(partial(_try_decode, shape), chunk), strict=True):
                     if isinstance(result, LeftOut):
@@ -91,9 +93,14 @@ def write_decoded(sources: Sequence[Source], shape: Shape, pool: Executor, direc
                     facts.append(facts_of_file)
                     out.write(decoded.pixels.data)
                     largest.extend([] if decoded.largest is None else [decoded.largest])
+                    remarks.update([decoded.remark] if decoded.remark else [])
                 found += len(chunk)
                 advance(len(chunk))
-            account = SourceAccount(source.name, found + len(source.unread), tuple(left_out), tuple(source.notes))
+            notes = (
+                *source.notes,
+                *(f"{remark} ({counted(count, 'image')})" for remark, count in sorted(remarks.items())),
+            )
+            account = SourceAccount(source.name, found + len(source.unread), tuple(left_out), notes)
             if account.used == 0:
                 raise MimiaError(f"No image of {source.name} can be used: {account.examples or 'it is empty'}.")
             refuse_unknown_depth(source.name, largest)
@@ -109,13 +116,13 @@ def write_decoded(sources: Sequence[Source], shape: Shape, pool: Executor, direc
     (directory / "images.json").write_text(json.dumps(meta))
 
 
-def common_size(sources: Sequence[Source], pool: Executor) -> int | None:
-    """Return the shorter side that most images have, if there is one."""
+def common_size(sources: Sequence[Source], channels: int, pool: Executor) -> int | None:
+    """Return the shorter side that most images have, if there is one; ``channels`` are the bands that are wanted."""
     sizes: Counter[int] = Counter()
     with progress("reading image sizes", sum(map(len, sources))) as advance:
         for source in sources:
             for chunk in _chunks(source):
-                sizes.update(filter(None, pool.map(_try_shorter_side, chunk)))
+                sizes.update(filter(None, pool.map(partial(_try_shorter_side, channels), chunk)))
                 advance(len(chunk))
     if not sizes:
         return 1  # nothing can be decoded, and decoding will say why
@@ -125,16 +132,16 @@ def common_size(sources: Sequence[Source], pool: Executor) -> int | None:
 
 def _try_decode(shape: Shape, item: SourceImage) -> tuple[DecodedImage, Floats] | LeftOut:
     try:
-        with open_image(item.image) as opened:
+        with open_image(item.image, shape.channels) as opened:
             facts = facts_of(opened, item.image)  # before decoding, which closes the file and may add entries
             return to_pixels(opened, shape.size, shape.channels, shape.bit_depth), facts
     except DecodeError as error:
         return LeftOut(item.name, str(error))
 
 
-def _try_shorter_side(item: SourceImage) -> int | None:
+def _try_shorter_side(channels: int, item: SourceImage) -> int | None:
     try:
-        return shorter_side(item.image)
+        return shorter_side(item.image, channels)
     except DecodeError:
         return None
 

@@ -7,11 +7,12 @@ import numpy as np
 from PIL import ExifTags, Image
 from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 
+from mimia.data.bands import BandImage
 from mimia.data.decoding import FORMATS, ImageInput, open_image
 from mimia.runtime.arrays import Floats
 
 
-def _format(image: Image.Image) -> int:
+def _format(image: Image.Image | BandImage) -> int:
     return FORMATS.index(image.format) + 1 if image.format in FORMATS else 0
 
 
@@ -73,13 +74,28 @@ def file_facts(image: ImageInput) -> Floats:
         return facts_of(opened, image)
 
 
-def facts_of(header: Image.Image, image: ImageInput) -> Floats:
+def facts_of(header: Image.Image | BandImage, image: ImageInput) -> Floats:
     """Return what `file_facts` does, of an image whose header is read."""
-    if not isinstance(image, bytes | Path):
-        known = [_read_or_zero(read, header) if name in _WITHOUT_FILE else 0 for name, read in _READ.items()]
-        return np.array([0, *known], dtype=np.float64)
-    size = image.stat().st_size if isinstance(image, Path) else len(image)
-    return np.array([size, *(_read_or_zero(read, header) for read in _READ.values())], dtype=np.float64)
+    facts = _facts_of_bands(header) if isinstance(header, BandImage) else _facts_of_pillow(header, image)
+    size = image.stat().st_size if isinstance(image, Path) else len(image) if isinstance(image, bytes) else 0
+    return np.array([size, *(facts.get(name, 0) for name in _READ)], dtype=np.float64)
+
+
+def _facts_of_pillow(header: Image.Image, image: ImageInput) -> dict[str, float]:
+    names = _READ if isinstance(image, bytes | Path) else _WITHOUT_FILE
+    return {name: _read_or_zero(_READ[name], header) for name in names}
+
+
+def _facts_of_bands(header: BandImage) -> dict[str, float]:
+    width, height = header.size
+    return {
+        "width": width,
+        "height": height,
+        "format": _format(header),
+        "bands": header.bands,
+        "EXIF tags": header.tags,
+        "ICC bytes": header.icc_bytes,
+    }
 
 
 def _read_or_zero(read: Callable[[Image.Image], float], image: Image.Image) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 
 from mimia.config.sizes import height_and_width
 from mimia.data.account import SourceAccount, refuse_if_many_left_out
+from mimia.data.bands import MOST_BANDS
 from mimia.data.bit_depth import DEEPEST
 from mimia.data.decoded import Shape, common_size, read_decoded, write_decoded
 from mimia.data.decoding import refuse_bombs
@@ -23,7 +24,7 @@ from mimia.runtime.arrays import Ids, Indices
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
 
-_VERSION = 2  # of the decoding: raised when it gives other pixels or leaves out others
+_VERSION = 3  # of the decoding: raised when it gives other pixels or leaves out others
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class ReadOptions:
 
     Attributes:
         image_size: Side of squares in pixels, or height and width; by default the shorter side that most images have.
-        channels: 1 or 3; by default 1 if all sources are grey, as the digits and arrays without colours are, else 3.
+        channels: 1 (grey), 3 (RGB), or the number of bands; by default the bands that most images have, or 3 where they
+            are in colours, and 1 if all sources are grey, as the digits and arrays without colours are.
         size_if_mixed: The size where none is given and most images differ.
-        bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the files say or show.
+        bit_depth: Bits of the values of grey images and bands of 16 or 32 bits; by default what the files say or show.
         allow_skipped: Whether more than 1 % of a source may be left out.
     """
 
@@ -80,11 +82,10 @@ def load_sides(sources: Mapping[str, SourceLike], store: Store, reading: ReadOpt
         if _key(value) not in opened:
             opened[_key(value)] = open_source(value)
     distinct = list(opened.values())
-    channels = reading.channels or max(source.channels for source in distinct)
     state = {
         "sources": [[source.name, source.fingerprint] for source in distinct],
         "image_size": reading.image_size,
-        "channels": channels,
+        "channels": reading.channels,
         "size_if_mixed": reading.size_if_mixed,
         "bit_depth": reading.bit_depth,
         "facts": FACTS,
@@ -93,7 +94,8 @@ def load_sides(sources: Mapping[str, SourceLike], store: Store, reading: ReadOpt
 
     def build(work: Path) -> None:
         with refuse_bombs(), ThreadPoolExecutor(os.cpu_count()) as pool:
-            size = reading.image_size or common_size(distinct, pool) or reading.size_if_mixed
+            channels = reading.channels or max(source.channels for source in distinct)
+            size = reading.image_size or common_size(distinct, channels, pool) or reading.size_if_mixed
             if size is None:
                 raise MimiaError("The images differ in size: pass a size to scale them to (image_size, --image-size).")
             write_decoded(distinct, Shape(size, channels, reading.bit_depth), pool, work)
@@ -126,8 +128,9 @@ def load_images(
         images: A path or name, or images in memory, as `mimia.data.sources.open_source` describes them. An `ImageSet`
             is returned as it is.
         image_size: Side of squares in pixels, or height and width; by default the shorter side that most images have.
-        channels: 1 (grey) or 3 (RGB); by default 1 if all images are known to be grey, else 3.
-        bit_depth: Bits of the values of grey images of 16 or 32 bits; by default what the files say or show.
+        channels: 1 (grey), 3 (RGB), or the number of bands; by default the bands that most images have, or 3 where they
+            are in colours, and 1 if all are known to be grey.
+        bit_depth: Bits of the values of grey images and bands of 16 or 32 bits; by default what the files say or show.
         allow_skipped: Whether more than 1 % of the images may be left out.
         store: Where decoded images are kept for the next time; by default they are only in memory.
 
@@ -145,10 +148,10 @@ def load_images(
         return images
     if image_size is not None and min(height_and_width(image_size)) < 1:
         raise MimiaError(f"image_size is {image_size!r}: pass positive numbers of pixels.")
-    if channels not in (None, 1, 3):
-        raise MimiaError(f"channels is {channels!r}: pass 1 (grey) or 3 (RGB).")
+    if channels is not None and not 1 <= channels <= MOST_BANDS:
+        raise MimiaError(f"channels is {channels!r}: pass 1 (grey), 3 (RGB), or a number of bands up to {MOST_BANDS}.")
     if bit_depth is not None and not 1 <= bit_depth <= DEEPEST:
-        raise MimiaError(f"bit_depth is {bit_depth!r}: pass the bits of a grey value, from 1 to {DEEPEST}.")
+        raise MimiaError(f"bit_depth is {bit_depth!r}: pass the bits of a value, from 1 to {DEEPEST}.")
     reading = ReadOptions(image_size, channels, bit_depth=bit_depth, allow_skipped=allow_skipped)
     with TemporaryDirectory() as directory:
         place = store if isinstance(store, Store) else Store(store or directory)

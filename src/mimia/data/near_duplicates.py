@@ -53,13 +53,13 @@ def near_duplicates(first: Pixels, second: Pixels) -> list[Pair]:
     or a little noisy, but hardly any that were blurred, moved, or saved as a JPEG of a quality far below 75.
 
     Args:
-        first: uint8, (N, C, H, W), H = W.
+        first: uint8, (N, C, H, W); they are compared as grey squares.
         second: uint8, (M, C, H, W).
 
     Returns:
         Pairs of places in the two sets.
     """
-    small = first.shape[-1] < _FINE
+    small = min(first.shape[2:]) < _FINE
     ones, others = _grey(first, small), _grey(second, small)
     found: dict[tuple[int, int], float] = {}
     for candidates in (others, others.flip(-1)):
@@ -74,7 +74,7 @@ def repeated(pixels: Pixels) -> Indices:
     """Return the places of images of which an earlier one shows the same picture.
 
     Args:
-        pixels: uint8, (N, C, H, W), H = W.
+        pixels: uint8, (N, C, H, W).
 
     Returns:
         In ascending order, (repeated images,).
@@ -85,7 +85,7 @@ def repeated(pixels: Pixels) -> Indices:
 
 def _grey(pixels: Pixels, small: bool) -> Tensor:
     """Return grey images, (N, S, S)."""
-    side = pixels.shape[-1] if small else _SIDE
+    side = min(pixels.shape[2:]) if small else _SIDE
     grey = torch.empty(len(pixels), side, side)
     for start in range(0, len(pixels), _CHUNK):
         part = torch.from_numpy(np.array(pixels[start : start + _CHUNK])).float().mean(dim=1, keepdim=True)

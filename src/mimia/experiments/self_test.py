@@ -17,6 +17,7 @@ from PIL import Image, ImageFilter
 
 from mimia.attacks.base import Scores
 from mimia.config.settings import EvaluationSettings, Settings, read_settings
+from mimia.data.bands import COLOURS
 from mimia.data.decoding import to_image
 from mimia.data.loading import ReadOptions, load_sides
 from mimia.evaluation.evaluate import Evaluation, evaluate_together
@@ -115,6 +116,11 @@ class Bed:
         if len(images) < _FEWEST:
             raise MimiaError(
                 f"The self-test needs {_FEWEST:,} images, and {source} has {len(images):,}: pass another source."
+            )
+        if images.pixels.shape[1] not in COLOURS:
+            raise MimiaError(
+                f"The self-test writes its images as PNG and JPEG files, and those of {source} have "
+                f"{images.pixels.shape[1]} bands: pass a source of grey or RGB images."
             )
         rows = np.random.default_rng(settings.split.seed).permutation(len(images))[:_MOST]
         self.seen, self.unseen, self.others, pool = (

@@ -32,7 +32,7 @@ _WHOLE: dict[str, _Bounds] = {  # of configurations of transformers: a number, o
     **dict.fromkeys(("hidden_size", "decoder_hidden_size", "hidden_sizes", "embed_dim", "pooler_output_size"), _WIDTH),
     **dict.fromkeys(("intermediate_size", "decoder_intermediate_size"), (1, 4 * 65_536)),
     **dict.fromkeys(("image_size", "patch_size", "encoder_stride"), _SIDE),
-    **dict.fromkeys(("num_channels", "input_channels"), (1, 16)),
+    **dict.fromkeys(("num_channels", "input_channels"), (1, MOST_CHANNELS)),
     "vocab_size": (1, 1_000_000),
     "window_size": (1, 32),
     "pretrained_window_sizes": (0, 32),

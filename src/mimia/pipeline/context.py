@@ -16,6 +16,7 @@ from mimia.data.sources.base import SourceLike
 from mimia.models.checkpoints.loading import LoadedCheckpoint
 from mimia.pipeline.references import open_references
 from mimia.pipeline.target import Target, open_target
+from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
 
 
@@ -86,7 +87,13 @@ def prepare(settings: Settings, sources: Mapping[str, SourceLike], models: Mappi
     )
     attacks, not_run = select(settings.attacks.names, threat_model, settings.attacks.options)
     data = settings.data
-    reading = ReadOptions(data.image_size, audited.channels, audited.image_size, data.bit_depth, data.allow_skipped)
+    if audited.channels and data.channels not in (None, audited.channels):
+        raise MimiaError(
+            f"The target takes images of {audited.channels} channels, and data.channels is {data.channels}: leave that "
+            "out."
+        )
+    channels = audited.channels or data.channels
+    reading = ReadOptions(data.image_size, channels, audited.image_size, data.bit_depth, data.allow_skipped)
     loaded = load_sides(sources, store, reading)
     announce(loaded.accounts)
     audited.check_images(loaded.images)

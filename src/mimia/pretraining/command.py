@@ -10,7 +10,7 @@ import numpy as np
 
 from mimia.config.settings import Settings
 from mimia.data.account import announce
-from mimia.data.canaries import EXCLUDED, INCLUDED, make_canaries, save_png
+from mimia.data.canaries import EXCLUDED, INCLUDED, canary_suffix, make_canaries, save_canary
 from mimia.data.imageset import ImageSet
 from mimia.data.loading import ReadOptions, load_sides
 from mimia.pretraining.context import TrainingContext
@@ -48,7 +48,8 @@ def pretrain(settings: Settings, out: Path) -> Path:
     """Pre-train a model on the images of ``data.source`` and write its checkpoint.
 
     Canaries are made of other images than the ordinary training images. Each is trained on with probability ½; the
-    checkpoint has them as PNG, in ``canaries/included`` and ``canaries/excluded``.
+    checkpoint has them as PNG, or as TIFF if they have other bands than grey or RGB, in ``canaries/included`` and
+    ``canaries/excluded``.
 
     Args:
         settings: ``split.n_members`` images are drawn with ``split.seed``, all of them by default, and
@@ -63,7 +64,7 @@ def pretrain(settings: Settings, out: Path) -> Path:
         raise MimiaError(f"{out} is not empty: choose another directory for the checkpoint with --out.")
     store = Store(settings.store)
     data = settings.data
-    reading = ReadOptions(data.image_size, bit_depth=data.bit_depth, allow_skipped=data.allow_skipped)
+    reading = ReadOptions(data.image_size, data.channels, bit_depth=data.bit_depth, allow_skipped=data.allow_skipped)
     loaded = load_sides({"source": data.source}, store, reading)
     announce(loaded.accounts)
     images = loaded.images
@@ -112,8 +113,9 @@ def _draw_canaries(images: ImageSet, settings: Settings) -> _Canaries:
     canaries = make_canaries(
         images.take(drawn), settings.canaries.kind, settings.recipe.patch_size, derived_seed(seed, "canaries", "pixels")
     )
+    suffix = canary_suffix(canaries.pixels.shape[1])
     names = [
-        f"{CANARIES}/{INCLUDED if coin else EXCLUDED}/{number:0{max(4, len(str(count)))}}.png"
+        f"{CANARIES}/{INCLUDED if coin else EXCLUDED}/{number:0{max(4, len(str(count)))}}{suffix}"
         for number, coin in enumerate(included, 1)
     ]
     return _Canaries(replace(canaries, names=np.array(names, dtype=np.str_)), included, drawn)
@@ -139,5 +141,5 @@ def _write(checkpoint: Path, images: ImageSet, canaries: _Canaries, out: Path) -
             writer.writerows(zip(map(to_cell, masked_values(images.names.tolist())), images.ids.tolist(), strict=True))
         for name, pixels in zip(canaries.images.names, canaries.images.pixels, strict=True):
             (work / name).parent.mkdir(parents=True, exist_ok=True)
-            save_png(pixels, work / name)
+            save_canary(pixels, work / name)
         work.replace(out)

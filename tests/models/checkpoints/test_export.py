@@ -13,6 +13,7 @@ from mimia.data.decoding import decode
 from mimia.models.base import ModelSpec, TargetSpace
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.export import export
+from mimia.models.checkpoints.loading import load_checkpoint
 from mimia.models.mae import MAE, SIZES
 from mimia.models.masking import draw_random_masks
 from mimia.runtime.errors import MimiaError
@@ -36,12 +37,16 @@ COLOUR = GREY.model_copy(
         "std": (0.2, 0.25, 0.3),
     }
 )
+BANDS = COLOUR.model_copy(
+    update={"channels": 13, "mean": (0.5, *[0.4] * 12), "std": (0.2, *[0.3] * 12), "target_space": "patch-normalised"}
+)
+MOST = BANDS.model_copy(update={"channels": 40, "mean": (0.5, *[0.4] * 39), "std": (0.2, *[0.3] * 39)})
 
 
-def save_checkpoint(directory: Path, spec: ModelSpec) -> MAE:
+def save_checkpoint(directory: Path, spec: ModelSpec, **architecture: Any) -> MAE:
     """Save a model in which no two parameters are alike."""
     generator = torch.Generator().manual_seed(0)
-    model = MAE(spec, SIZES["nano"], generator).eval()
+    model = MAE(spec, SIZES["nano"].model_copy(update=architecture), generator).eval()
     with torch.no_grad():
         for value in model.parameters():
             value.add_(0.05 * torch.randn(value.shape, generator=generator))
@@ -60,7 +65,7 @@ def save_checkpoint(directory: Path, spec: ModelSpec) -> MAE:
 
 
 @pytest.mark.parametrize("space", ["normalised", "patch-normalised"])
-@pytest.mark.parametrize("spec", [GREY, COLOUR], ids=["grey", "colour"])
+@pytest.mark.parametrize("spec", [GREY, COLOUR, BANDS, MOST], ids=["grey", "colour", "bands", "many bands"])
 def test_export_opens_in_transformers_with_equal_outputs(tmp_path: Path, spec: ModelSpec, space: TargetSpace) -> None:
     spec = spec.model_copy(update={"target_space": space})
     model = save_checkpoint(tmp_path / "mimia", spec)
@@ -77,6 +82,10 @@ def test_export_opens_in_transformers_with_equal_outputs(tmp_path: Path, spec: M
         theirs = opened(spec.normalise(images), noise=masks[:, 0].float())
         torch.testing.assert_close(theirs.logits, model.reconstruct(images, masks)[:, 0], rtol=1e-5, atol=1e-5)
         torch.testing.assert_close(theirs.loss, model.distances(images, masks).mean(), rtol=1e-5, atol=1e-5)
+        again = load_checkpoint(str(tmp_path / "deep" / "exported")).model
+        assert (again.spec.mean, again.spec.std, again.spec.shape) == (spec.mean, spec.std, spec.shape)
+        expected = model.reconstruct(images, masks)
+        torch.testing.assert_close(again.reconstruct(images, masks), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [(16, 16), (32, 32), (48, 32), (32, 64)])
@@ -95,6 +104,36 @@ def test_exported_preprocessing_gives_our_normalised_pixels(
     ours = spec.normalise(torch.tensor(decode(encoded.getvalue(), spec.image_size, spec.channels)[None]))
     theirs = processor(image, return_tensors="pt")["pixel_values"]
     torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+def test_exported_preprocessing_of_bands_normalises_images_of_the_right_size(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "mimia", BANDS)
+    export(tmp_path / "mimia", tmp_path / "exported")
+    processors: Any = AutoImageProcessor
+    processor = processors.from_pretrained(tmp_path / "exported")
+    pixels = np.random.default_rng(0).integers(0, 256, BANDS.shape, dtype=np.uint8)
+    theirs = processor(pixels, input_data_format="channels_first", return_tensors="pt")["pixel_values"]
+    torch.testing.assert_close(theirs, BANDS.normalise(torch.tensor(pixels[None])), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size", "architecture", "message"),
+    [
+        ((16, 24), {}, "a grid of 4 by 6 patches that is no square"),
+        (16, {"registers": 2}, "registers"),
+        (16, {"class_token": False}, "no class token"),
+        (16, {"class_position": False}, "no position of the class token"),
+        (16, {"layer_scale": True}, r"scaled residuals \(LayerScale\)"),
+        ((24, 16), {"registers": 2}, "a grid of 6 by 4 patches that is no square and registers"),
+    ],
+)
+def test_what_the_layout_cannot_hold_is_named(
+    tmp_path: Path, size: Any, architecture: dict[str, Any], message: str
+) -> None:
+    save_checkpoint(tmp_path / "mimia", BANDS.model_copy(update={"image_size": size}), **architecture)
+    with pytest.raises(MimiaError, match=f"The model has {message}, which the ViTMAE of transformers cannot hold"):
+        export(tmp_path / "mimia", tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
 
 
 def test_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ SOURCES: Registry[type[Source]] = Registry(
         "arrays": "mimia.data.sources.arrays:Arrays",
         "folder": "mimia.data.sources.folder:Folder",
         "parquet": "mimia.data.sources.parquet:Parquet",
+        "npy": "mimia.data.sources.npy:Npy",
         "saved_dataset": "mimia.data.sources.saved_dataset:SavedDataset",
         "remote": "mimia.data.sources.remote:Remote",
         "digits": "mimia.data.sources.digits:Digits",
@@ -31,9 +32,10 @@ def open_source(images: SourceLike) -> Source:
     """Open a source of images.
 
     Args:
-        images: ``digits``; a folder of images; a parquet file, or a folder of some; what ``save_to_disk`` of `datasets`
-            wrote; a directory of other data files that `datasets.load_dataset` opens; ``NAME`` or ``NAME:SPLIT`` of the
-            hub; or the URL of a file or a folder that fsspec opens. A folder with several splits takes ``:SPLIT`` too.
+        images: ``digits``; a folder of images; a parquet file, or a folder of some; a ``.npy`` file of a stack of
+            images; what ``save_to_disk`` of `datasets` wrote; a directory of other data files that
+            `datasets.load_dataset` opens; ``NAME`` or ``NAME:SPLIT`` of the hub; or the URL of a file or a folder that
+            fsspec opens. A folder with several splits takes ``:SPLIT`` too.
             Or images in memory: a uint8 array, (N, H, W), (N, H, W, C) or (N, C, H, W), a list of PIL images or of
             uint8 arrays, a `datasets.Dataset`, or a torch `Dataset` of images or of pairs of an image and a label.
 
@@ -59,7 +61,7 @@ def open_source(images: SourceLike) -> Source:
 def _why_not(text: str | Path) -> str:
     path = Path(text).expanduser()
     if path.is_file():
-        return f"{text} is a file, but neither a folder of images nor a parquet file."
+        return f"{text} is a file, but neither a folder of images nor a parquet file or a .npy file."
     if path.exists() and not path.is_dir():
         return f"{text} is not a regular file, but a pipe or a device: pass a folder of images or a parquet file."
     if path.is_dir():

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from mimia.data.sources.base import SourceImage
-from mimia.data.sources.in_memory import InMemorySource, as_pillow
+from mimia.data.sources.in_memory import InMemorySource, as_image
 from mimia.runtime.arrays import Pixels
 from mimia.runtime.errors import MimiaError
 
@@ -44,4 +44,4 @@ class Arrays(InMemorySource):
 
     def __iter__(self) -> Iterator[SourceImage]:
         for row, image in enumerate(self._images):
-            yield SourceImage(f"image {row}", as_pillow(image, f"Image {row} of {self.name}"))
+            yield SourceImage(f"image {row}", as_image(image, f"Image {row} of {self.name}"))

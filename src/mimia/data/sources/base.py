@@ -56,7 +56,7 @@ class Source(ABC):
 
     @property
     def channels(self) -> int:
-        """1 (grey) or 3 (RGB), unless the caller chooses."""
+        """1 (grey), 3 (RGB), or the number of bands, unless the caller chooses."""
         return 3
 
     @property

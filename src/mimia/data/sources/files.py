@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
+from mimia.data.array_bands import SUFFIX
 from mimia.data.decoding import ImageInput, Unreadable, readable_formats
 from mimia.data.imageset import LeftOut
 from mimia.runtime.arrays import fingerprint
@@ -57,7 +58,7 @@ class Listing(NamedTuple):
 def image_suffixes() -> frozenset[str]:
     """Return the suffixes of the formats that are read."""
     formats = {*readable_formats(), "MPO"}
-    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
+    return frozenset({suffix for suffix, name in Image.registered_extensions().items() if name in formats} | {SUFFIX})
 
 
 def list_images(directory: Path) -> Listing:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mimia.data.sources.base import Indexable, SourceImage
-from mimia.data.sources.in_memory import InMemorySource, as_pillow
+from mimia.data.sources.in_memory import InMemorySource, as_image
 
 
 class TorchDataset(InMemorySource):
@@ -33,7 +33,7 @@ class TorchDataset(InMemorySource):
             item = self._items[row]
             image, *rest = item if isinstance(item, tuple | list) else (item,)
             label = _text(rest[0]) if rest else ""
-            yield SourceImage(f"image {row}", as_pillow(image, f"Image {row} of the data set"), label)
+            yield SourceImage(f"image {row}", as_image(image, f"Image {row} of the data set"), label)
 
 
 def _text(label: Any) -> str:

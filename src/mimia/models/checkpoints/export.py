@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mimia.data.bands import COLOURS
 from mimia.models.base import ModelSpec
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.layout import LAYOUTS, DirectoryLayout
@@ -22,7 +23,8 @@ def export(directory: Path, destination: Path) -> None:
         destination: A new or empty directory.
 
     Raises:
-        MimiaError: The checkpoint cannot be opened, or there is something at the destination.
+        MimiaError: The checkpoint cannot be opened, the layout cannot hold its model, or there is something at the
+            destination.
     """
     if destination.is_file() or (destination.is_dir() and any(destination.iterdir())):
         raise MimiaError(f"There is something at {destination}: name a new directory for the export.")
@@ -45,15 +47,18 @@ def export(directory: Path, destination: Path) -> None:
 
 
 def _preprocessing(spec: ModelSpec) -> dict[str, object]:
-    """Return settings of transformers' image processor that lead to our data-set-normalised pixels."""
-    size = spec.image_size
+    """Return settings of transformers' image processor that lead to our data-set-normalised pixels.
+
+    It resizes by Pillow, which takes grey and RGB alone: images of other bands need to have the size of the model.
+    """
+    size, colours = spec.image_size, spec.channels in COLOURS
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_convert_rgb": spec.channels == 3,
-        "do_resize": True,
+        "do_resize": colours,
         "size": {"shortest_edge": size},
         "resample": _BICUBIC,
-        "do_center_crop": True,
+        "do_center_crop": colours,
         "crop_size": {"height": size, "width": size},
         "do_rescale": True,
         "rescale_factor": 1 / 255,

@@ -155,13 +155,35 @@ def _official(weights: dict[str, Tensor], names: dict[str, Tensor]) -> dict[str,
 
 
 def export(model: MAE) -> "ViTMAEForPreTraining":
-    """Return the model of transformers with the same weights."""
+    """Return the model of transformers with the same weights.
+
+    Raises:
+        MimiaError: The model has something that transformers' does not have.
+    """
     from transformers import ViTMAEForPreTraining
+
+    _refuse_what_it_lacks(model)
 
     with torch.device("meta"):
         exported = ViTMAEForPreTraining(_config(model.spec, model.architecture))
     exported.load_state_dict(_renamed(model.state_dict()), strict=True, assign=True)
     return exported
+
+
+def _refuse_what_it_lacks(model: MAE) -> None:
+    rows, columns = model.spec.grid
+    lacking = {
+        f"a grid of {rows} by {columns} patches that is no square": rows != columns,
+        "registers": model.architecture.registers > 0,
+        "no class token": not model.architecture.class_token,
+        "no position of the class token": model.architecture.class_token and not model.architecture.class_position,
+        "scaled residuals (LayerScale)": model.architecture.layer_scale,
+    }
+    found = [name for name, is_so in lacking.items() if is_so]
+    if found:
+        raise MimiaError(
+            f"The model has {' and '.join(found)}, which the ViTMAE of transformers cannot hold: it is not exported."
+        )
 
 
 def _config(spec: ModelSpec, architecture: MAEArchitecture) -> "ViTMAEConfig":

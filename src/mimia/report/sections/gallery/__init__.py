@@ -1,8 +1,9 @@
 """Images as the target reconstructs them."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mimia.report.pictures import Picture
+from mimia.report.pictures import Picture, bands_note
 from mimia.report.sections.base import ReportPart, Section
 
 if TYPE_CHECKING:
@@ -41,3 +42,7 @@ class GallerySection(Section):
     def applies(self, report: "Report") -> bool:
         """Return whether the target reconstructs images."""
         return bool(report.run.gallery)
+
+    def values(self, report: "Report") -> Mapping[str, object]:
+        """Return which bands the pictures show."""
+        return {"bands": bands_note(report.run.image_shape[0])}

@@ -12,6 +12,7 @@ from torch import Tensor
 from mimia.config.settings import SignalSettings
 from mimia.data.imageset import ImageSet
 from mimia.models.base import MaskedImageModel
+from mimia.report.pictures import shown_bands
 from mimia.report.sections.gallery import Exhibit
 from mimia.runtime.arrays import Bools, Floats, Pixels
 
@@ -71,7 +72,8 @@ def _on_pixels(masks: Bools, grid: tuple[int, int], patch_size: int) -> Tensor:
 
 def _colours(image: Tensor) -> Pixels:
     """Return raw pixels in [0, 1], (C, H, W), as uint8, (H, W) or (H, W, 3)."""
-    values: Pixels = (image * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
+    shown = image[list(shown_bands(len(image)))]
+    values: Pixels = (shown * 255).round().to(torch.uint8).permute(1, 2, 0).squeeze(-1).numpy()
     return values
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mimia.report.pictures import Picture
+from mimia.report.pictures import Picture, bands_note
 from mimia.report.sections.base import ReportPart, Section
 from mimia.validity.verdict import RULE
 
@@ -29,5 +29,5 @@ class VerdictSection(Section):
     """The verdict in one sentence, the outcome of each validity check, and the figures behind the checks."""
 
     def values(self, report: "Report") -> Mapping[str, object]:
-        """Return the rule of the verdict and the marks of the checks."""
-        return {"rule": RULE, "marks": _MARKS}
+        """Return the rule of the verdict, the marks of the checks, and which bands the pictures show."""
+        return {"rule": RULE, "marks": _MARKS, "bands": bands_note(report.run.image_shape[0])}
