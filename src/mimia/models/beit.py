@@ -1,6 +1,6 @@
 """BEiT (Bao et al., arXiv 2106.08254): a ViT that predicts the visual tokens of masked patches, as in transformers."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -8,9 +8,10 @@ from torch.nn import functional as F
 
 from mimia.config.recipes import Recipe, SizeName
 from mimia.models.base import Architecture, ModelSpec
-from mimia.models.family import Family
-from mimia.models.huggingface import configuration, for_each_mask, outside_inference_mode, weights_from
+from mimia.models.family import DecoderInterface, Family
+from mimia.models.huggingface import configuration, for_each_mask, masked, outside_inference_mode, weights_from
 from mimia.models.patches import equal_visible, unpatchify
+from mimia.models.simmim import absolute_errors
 from mimia.models.sizes import CheckedConfig, check_paired
 from mimia.models.tokenizer import PatchTokenizer, TokenizerArchitecture, TokenModel, make_tokenizer
 from mimia.models.vit import LAYER_NORM_EPS
@@ -26,13 +27,17 @@ class BEiTArchitecture(Architecture):
         config: Settings of transformers' ``BeitConfig``, without those that follow from the `ModelSpec` (image size,
             patch size, channels) or the tokenizer (vocabulary), and without dropout, which is always 0.
         tokenizer: What gives the tokens that are predicted.
-        decoder: Whether the model can predict tokens, or is an encoder alone, without a tokenizer.
+        decoder: Whether the model can predict tokens or pixels, or is an encoder alone, without a tokenizer.
+        mask_token: Whether the encoder has a token for masked patches, which exports of an encoder alone may lack.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"mask_token"})
 
     family: Literal["beit"] = "beit"
     config: CheckedConfig
     tokenizer: TokenizerArchitecture
     decoder: bool = True
+    mask_token: bool = True
 
 
 _SIZES: dict[SizeName, tuple[int, int, int, float]] = {  # width, depth, heads, scale of the residuals at first
@@ -69,7 +74,7 @@ def beit_architecture(size: SizeName, tokenizer: TokenizerArchitecture) -> BEiTA
 
 
 class BEiT(TokenModel):
-    """A BEiT with its tokenizer.
+    """A BEiT with its tokenizer, or with a decoder of pixels that was fitted to its encoder.
 
     Args:
         spec: Images, masking and target space.
@@ -90,18 +95,22 @@ class BEiT(TokenModel):
         check_paired(spec.tokens)
         self.spec = spec
         self.architecture: BEiTArchitecture = architecture
-        of_tokenizer = {"vocab_size": architecture.tokenizer.vocabulary, "use_mask_token": True}
-        config = BeitConfig(**configuration(spec, architecture.config) | of_tokenizer)
+        predicts_tokens = spec.target_space == "tokens"
+        values = architecture.tokenizer.vocabulary if predicts_tokens else spec.patch_size**2 * spec.channels
+        of_decoder = {"vocab_size": values, "use_mask_token": True}
+        config = BeitConfig(**configuration(spec, architecture.config) | of_decoder)
         with weights_from(generator):
             self.model = BeitForMaskedImageModeling(config)
-        if architecture.decoder:
-            self.tokenizer = make_tokenizer(spec, architecture.tokenizer, generator)
-        else:
+        if not architecture.mask_token:
+            self.model.beit.embeddings.mask_token = None
+        if not architecture.decoder:
             del self.model.layernorm, self.model.lm_head
+        elif predicts_tokens:
+            self.tokenizer = make_tokenizer(spec, architecture.tokenizer, generator)
 
     @property
     def has_decoder(self) -> bool:
-        """Whether it can predict tokens, or is an encoder alone."""
+        """Whether it can predict tokens or pixels, or is an encoder alone."""
         return self.architecture.decoder
 
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -110,26 +119,36 @@ class BEiT(TokenModel):
         Blockwise masks may leave different numbers of patches visible, which is refused here.
         """
         visible = equal_visible(masks)
+        return self.encode(images, masks)[~masks].view(*masks.shape[:2], visible, -1)
+
+    def encode(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the whole grid: (B, K, L, D).
+
+        Raises:
+            MimiaError: A patch is masked, and there is no mask token.
+        """
         pixels, flat = for_each_mask(self.spec.normalise(images), masks)
         with outside_inference_mode():
-            encoded = self.model.beit(pixels, bool_masked_pos=flat).last_hidden_state
-        patches: Tensor = encoded[:, 1:].view(*masks.shape, -1)
-        return patches[~masks].view(*masks.shape[:2], visible, -1)
+            encoded = self.model.beit(pixels, **masked(flat, self.architecture)).last_hidden_state
+        patches: Tensor = encoded[:, 1:]
+        return patches.reshape(*masks.shape, -1)
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Predict the tokens of all patches, as logits: (B, K, L, V)."""
+        """Predict all patches: logits of tokens, (B, K, L, V), or data-set-normalised pixels, (B, K, L, p*p*C)."""
         pixels, flat = for_each_mask(self.spec.normalise(images), masks)
         with outside_inference_mode():
             logits: Tensor = self.model(pixels, bool_masked_pos=flat).logits
         return logits.view(*masks.shape, -1).float()
 
     def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
-        """Cross-entropy of each patch's token, which the whole image gives: (B, K, L).
+        """Cross-entropy of each patch's token, which the whole image gives, or mean absolute error: (B, K, L).
 
         Args:
-            predictions: Logits, (B, K, L, V).
+            predictions: Logits, (B, K, L, V), or data-set-normalised pixels, (B, K, L, p*p*C).
             images: Raw pixels.
         """
+        if self.spec.target_space != "tokens":
+            return absolute_errors(self.spec, predictions, images)
         target = self.tokenizer(images).unsqueeze(1).expand(predictions.shape[:-1])
         error = F.cross_entropy(predictions.flatten(0, 2), target.flatten(), reduction="none")
         return error.view(predictions.shape[:-1])
@@ -139,6 +158,8 @@ class BEiT(TokenModel):
 
         Tokens of DALL-E cannot be shown without its decoder: then masked patches are grey.
         """
+        if self.spec.target_space != "tokens":
+            return super().pictures(images, masks)
         spec = self.spec
         if isinstance(self.tokenizer, PatchTokenizer):
             patches = self.tokenizer.decode(self.reconstruct(images, masks).argmax(dim=-1)).flatten(0, 1)
@@ -149,6 +170,15 @@ class BEiT(TokenModel):
             visible, _ = for_each_mask(spec.denormalise(spec.normalise(images)), masks)
             pixels = torch.where(hidden, _GREY, visible)
         return pixels.view(*masks.shape[:2], *pixels.shape[1:])
+
+
+def of_decoder(name: str) -> bool:
+    """Return whether a parameter belongs to the decoder, or to what gives its targets.
+
+    >>> of_decoder("model.layernorm.bias"), of_decoder("tokenizer.codebook"), of_decoder("model.beit.layernorm.bias")
+    (True, True, False)
+    """
+    return name.startswith(("model.layernorm.", "model.lm_head.", "tokenizer."))
 
 
 def _architecture_for(recipe: Recipe, _: ModelSpec, tokenizer: TokenizerArchitecture | None) -> BEiTArchitecture:
@@ -184,4 +214,14 @@ FAMILY = Family(
     masking="blockwise",
     target_space="tokens",
     recipe_keys=frozenset({"vocabulary"}),
+    decoder=DecoderInterface(
+        contains=of_decoder,
+        attach=lambda encoder, other: encoder.model_copy(
+            update={"decoder": True, "mask_token": True, "tokenizer": other.tokenizer}
+        ),
+        latents=lambda model, images, masks: model.model.layernorm(model.encode(images, masks)[masks]),
+        first_layer=lambda model: model.model.lm_head,
+        target_space="normalised",
+        masked_patch=".embeddings.mask_token",
+    ),
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from mimia.attacks.base import Attack
+from mimia.attacks.selection import decoders_of
 from mimia.data.splits import Split
 from mimia.models.embedders import Embedder
 from mimia.pipeline.context import AuditContext
@@ -186,7 +187,7 @@ def _with_decoders(context: AuditContext, split: Split, models: Models, config: 
     offline = {**models.target.checkpoints, **models.shadows, **models.untrained}
     sources: dict[str, Path | Embedder] = {"target": models.target.source}
     checkpoints, latents = {**offline, **models.online}, {}
-    if decoder != "own":
+    if decoder != "own" and decoders_of(config.recipe.family):
         decoding = settings.decoder.model_copy(update={"source": decoder})
         donors = list(models.shadows.values())
         checkpoints = with_decoders(checkpoints, donors, fitting, config.recipe, decoding, shared)

@@ -71,8 +71,13 @@ def prepare(settings: Settings, sources: Mapping[str, SourceLike], target: objec
     started = time.monotonic()
     store = Store(settings.store)
     audited = open_target(settings, target)
+    shadows = settings.shadows
     threat_model = ThreatModel(
-        audited.access, settings.shadows.count, settings.shadows.online, fitting=audited.decoder == "fitted"
+        audited.access,
+        shadows.count,
+        shadows.online,
+        family=audited.recipe.family,
+        fitting=audited.decoder == "fitted",
     )
     attacks, not_run = select(settings.attacks.names, threat_model, settings.attacks.options)
     data = settings.data

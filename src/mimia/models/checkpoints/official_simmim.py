@@ -31,7 +31,8 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
     facts = CheckpointFacts(contents.path, contents.state, from_yacs(contents.beside), given)
     if facts.has("encoder.layers."):
         return official_swin.read_facts(facts, "official SimMIM")
-    facts.refuse_without_mask_token("encoder.mask_token")
+    has_decoder = facts.has("decoder.")
+    mask_token = facts.has_mask_token("encoder.mask_token", whole=has_decoder)
     width, channels, patch = facts.patches("encoder.patch_embed.proj.weight")
     rows, heads = facts.shape(_TABLE, 2)
     grid = _grid(facts, rows - _OF_CLASS_TOKEN, patch)
@@ -40,11 +41,15 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
         raise MimiaError(
             f"{facts.path} orders its relative positions otherwise than the official SimMIM: it cannot be read."
         )
-    has_decoder = facts.has("decoder.")
     size = (grid[0] * patch, grid[1] * patch)
     spec = facts.spec(channels, visible=has_decoder, image_size=size, patch_size=patch, **facts.simmim_masks(patch))
     architecture = facts.architecture(
-        SimMIMArchitecture, width=width, depth=facts.depth("encoder.blocks"), heads=heads, decoder=has_decoder
+        SimMIMArchitecture,
+        width=width,
+        depth=facts.depth("encoder.blocks"),
+        heads=heads,
+        decoder=has_decoder,
+        mask_token=mask_token,
     )
     kind = "with" if has_decoder else "without"
     return facts.parsed(
