@@ -228,7 +228,7 @@ OTHERS = ["simmim-nano", "swin-nano", "beit-nano"]
 
 def recipe_of(preset: str) -> Recipe:
     sizes: dict[str, object] = {"vocabulary": 16} if preset.startswith("beit") else {}
-    return Recipe.model_validate({"preset": preset, "batch_size": 20, **sizes})
+    return Recipe.model_validate({"preset": preset, "patch_size": 2, "batch_size": 20, **sizes})
 
 
 def make(images: ImageSet, preset: str, seed: int, **changes: object) -> MaskedImageModel:
@@ -319,7 +319,7 @@ def test_aligned_decoder_of_any_family_reads_latents_that_are_a_linear_map_of_it
     with torch.inference_mode():
         expected, found, unaligned = (model.reconstruct(pixels, masks)[masks] for model in (donor, aligned, plain))
     assert float((found - expected).square().mean() / expected.var()) < 0.05
-    assert norm is None or float((unaligned - expected).square().mean() / expected.var()) > 0.25
+    assert norm is None or float((unaligned - expected).square().mean() / expected.var()) > 0.2
 
 
 @pytest.mark.parametrize("preset", OTHERS)
@@ -342,7 +342,7 @@ def test_latents_are_what_the_first_layer_reads_of_masked_patches(digits: ImageS
         handle.remove()
     seen, out = read[0]
     if preset == "swin-nano":  # a map of last tokens, each of 2 × 2 patches
-        hidden = masks.view(-1, 4, 2, 4, 2).any(dim=4).any(dim=2).flatten(1)
+        hidden = masks.view(-1, 2, 2, 2, 2).any(dim=4).any(dim=2).flatten(1)
         seen, out = seen.flatten(2).transpose(1, 2)[hidden], out.flatten(2).transpose(1, 2)[hidden]
     else:
         seen, out = seen[masks[:, 0]], out[masks[:, 0]]

@@ -48,9 +48,10 @@ def inspect(
     family = next(families_of(loaded.model.architecture.family))
     threat_model = ThreatModel(access, shadows.count, shadows.online, family, fitting=decoder == "fitted")
     attacks, not_run = select((ALL,), threat_model)
-    lines = [Line("attacks", ", ".join(attacks))]
+    lines = []
     for reason in dict.fromkeys(not_run.values()):
         names = ", ".join(name for name in not_run if not_run[name] == reason)
         lines.append(Line("cannot run", f"{names}: {reason}"))
+    lines.append(Line("attacks", ", ".join(attacks)))
     for line in [*describe(loaded), *lines]:
         typer.echo(f"{line.name:<14}{line.value}{f'  [{line.source}]' if line.source else ''}")

@@ -266,6 +266,13 @@ def relative_positions(grid: Grid) -> Tensor:
     return index
 
 
+DECODER = DecoderInterface(
+    contains=lambda name: name.startswith("decoder."),
+    attach=lambda encoder, _: encoder.model_copy(update={"decoder": True, "mask_token": True}),
+    latents=lambda model, images, masks: model.encode(images, masks)[masks],
+    first_layer=lambda model: model.head,
+    masked_patch="encoder.mask_token",
+)
 _RECIPE: dict[str, Any] = {"mask_ratio": 0.6, "betas": (0.9, 0.999), "gradient_clip": 5.0, "crop_scale": (0.67, 1.0)}
 SMALL_RECIPE = _RECIPE | {"epochs": 400, "batch_size": 100, "base_learning_rate": 4e-3}
 IMAGENET_RECIPE = _RECIPE | {"epochs": 800, "batch_size": 2048, "base_learning_rate": 5e-5, "augmentation": "crop"}
@@ -282,11 +289,5 @@ FAMILY = Family(
     target_space="normalised",
     recipe_keys=frozenset({"cell"}),
     on_meta=True,
-    decoder=DecoderInterface(
-        contains=lambda name: name.startswith("decoder."),
-        attach=lambda encoder, _: encoder.model_copy(update={"decoder": True, "mask_token": True}),
-        latents=lambda model, images, masks: model.encode(images, masks)[masks],
-        first_layer=lambda model: model.head,
-        masked_patch="encoder.mask_token",
-    ),
+    decoder=DECODER,
 )

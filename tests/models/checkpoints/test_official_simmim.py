@@ -262,6 +262,23 @@ def test_encoder_without_a_mask_token_opens_for_whole_images(
     assert load_checkpoint(tmp_path / "ours").model.architecture == opened.model.architecture
 
 
+def test_backbone_of_a_swin_opens_as_the_encoder(
+    tmp_path: Path, save: Callable[..., Path], simmim_states: dict[str, State]
+) -> None:
+    encoder = {name: value for name, value in simmim_states["swin"].items() if name.startswith("encoder.")}
+    bare = {name.removeprefix("encoder."): value for name, value in encoder.items()}
+    whole, backbone = (
+        load_checkpoint(save(tmp_path / f"{name}.pth", state, IMG_SIZE=16, MASK_PATCH_SIZE=8))
+        for name, state in {"whole": encoder, "bare": bare}.items()
+    )
+    assert (backbone.layout, backbone.model.architecture) == (whole.layout, whole.model.architecture)
+    weights = backbone.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in whole.model.state_dict().items())
+    supervised = bare | {"head.weight": torch.ones(10, 32), "head.bias": torch.ones(10)}
+    with pytest.raises(MimiaError, match=r"has a classification head \(head\.weight\): it is a supervised"):
+        load_checkpoint(save(tmp_path / "supervised.pth", supervised, IMG_SIZE=16, MASK_PATCH_SIZE=8))
+
+
 @pytest.mark.parametrize(
     ("kind", "change", "message"),
     [

@@ -1,4 +1,8 @@
-"""Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin."""
+"""Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin.
+
+A Swin opens also without the ``encoder.`` before its names, as exports of the backbone are. A ViT does not: its names
+would be those of a BEiT too.
+"""
 
 import math
 from collections.abc import Collection
@@ -18,6 +22,7 @@ from mimia.models.sizes import divisors
 from mimia.runtime.errors import MimiaError
 
 _TABLE = "encoder.rel_pos_bias.relative_position_bias_table"
+_BACKBONE = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
 _OF_CLASS_TOKEN = 3  # rows of the table
 _INDEX = "encoder.rel_pos_bias.relative_position_index"
 
@@ -29,6 +34,9 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
         MimiaError: Its sizes cannot be read or contradict each other.
     """
     facts = CheckpointFacts(contents.path, contents.state, from_yacs(contents.beside), given)
+    if _is_backbone(facts.state):
+        facts.refuse_heads()
+        facts.state = {f"encoder.{name}": value for name, value in facts.state.items()}
     if facts.has("encoder.layers."):
         return official_swin.read_facts(facts, "official SimMIM")
     has_decoder = facts.has("decoder.")
@@ -71,8 +79,15 @@ def _grid(facts: CheckpointFacts, offsets: int, patch: int) -> tuple[int, int]:
     return checked_grid(facts, found, patch)
 
 
+def _is_backbone(names: Collection[str]) -> bool:
+    """Return whether names are of a Swin without what stands before them in a SimMIM."""
+    return all(name in names for name in _BACKBONE)
+
+
 def _recognise(names: Collection[str]) -> bool:
     """Return whether names are of a SimMIM, and not of an MAE whose names all begin with ``encoder.``."""
+    if _is_backbone(names):
+        return True
     has_positions = "encoder.pos_embed" in names and "encoder.mask_token" not in names
     is_mae = has_positions or any_starts_with("encoder.decoder_")(names)
     return any_starts_with("encoder.patch_embed.proj.")(names) and not is_mae
