@@ -266,11 +266,11 @@ def test_decoder_of_any_family_learns_and_leaves_the_encoder_as_it_is(
         )
     )
     assert learned.has_decoder
-    assert learned.spec.target_space == "normalised"
+    assert learned.spec.target_space == encoder.spec.target_space
     weights, at_first = learned.state_dict(), start.state_dict()
     assert all(torch.equal(value, weights[name]) for name, value in encoder.state_dict().items())
-    for name in weights.keys() - encoder.state_dict().keys():
-        assert not torch.equal(weights[name], at_first[name]), name
+    for name in weights.keys() - encoder.state_dict().keys():  # a codebook of the images is made before the fit
+        assert torch.equal(weights[name], at_first[name]) == name.startswith("tokenizer."), name
     assert mean_distance(learned, digits) < 0.97 * mean_distance(start, digits)
 
 

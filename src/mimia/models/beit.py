@@ -11,7 +11,6 @@ from mimia.models.base import Architecture, ModelSpec
 from mimia.models.family import DecoderInterface, Family
 from mimia.models.huggingface import configuration, for_each_mask, masked, outside_inference_mode, weights_from
 from mimia.models.patches import equal_visible, unpatchify
-from mimia.models.simmim import absolute_errors
 from mimia.models.sizes import CheckedConfig, check_paired
 from mimia.models.tokenizer import PatchTokenizer, TokenizerArchitecture, TokenModel, make_tokenizer
 from mimia.models.vit import LAYER_NORM_EPS
@@ -27,7 +26,7 @@ class BEiTArchitecture(Architecture):
         config: Settings of transformers' ``BeitConfig``, without those that follow from the `ModelSpec` (image size,
             patch size, channels) or the tokenizer (vocabulary), and without dropout, which is always 0.
         tokenizer: What gives the tokens that are predicted.
-        decoder: Whether the model can predict tokens or pixels, or is an encoder alone, without a tokenizer.
+        decoder: Whether the model can predict tokens, or is an encoder alone, without a tokenizer.
         mask_token: Whether the encoder has a token for masked patches, which exports of an encoder alone may lack.
     """
 
@@ -74,7 +73,7 @@ def beit_architecture(size: SizeName, tokenizer: TokenizerArchitecture) -> BEiTA
 
 
 class BEiT(TokenModel):
-    """A BEiT with its tokenizer, or with a decoder of pixels that was fitted to its encoder.
+    """A BEiT with its tokenizer.
 
     Args:
         spec: Images, masking and target space.
@@ -95,22 +94,20 @@ class BEiT(TokenModel):
         check_paired(spec.tokens)
         self.spec = spec
         self.architecture: BEiTArchitecture = architecture
-        predicts_tokens = spec.target_space == "tokens"
-        values = architecture.tokenizer.vocabulary if predicts_tokens else spec.patch_size**2 * spec.channels
-        of_decoder = {"vocab_size": values, "use_mask_token": True}
-        config = BeitConfig(**configuration(spec, architecture.config) | of_decoder)
+        of_tokenizer = {"vocab_size": architecture.tokenizer.vocabulary, "use_mask_token": True}
+        config = BeitConfig(**configuration(spec, architecture.config) | of_tokenizer)
         with weights_from(generator):
             self.model = BeitForMaskedImageModeling(config)
         if not architecture.mask_token:
             self.model.beit.embeddings.mask_token = None
-        if not architecture.decoder:
-            del self.model.layernorm, self.model.lm_head
-        elif predicts_tokens:
+        if architecture.decoder:
             self.tokenizer = make_tokenizer(spec, architecture.tokenizer, generator)
+        else:
+            del self.model.layernorm, self.model.lm_head
 
     @property
     def has_decoder(self) -> bool:
-        """Whether it can predict tokens or pixels, or is an encoder alone."""
+        """Whether it can predict tokens, or is an encoder alone."""
         return self.architecture.decoder
 
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
@@ -134,21 +131,19 @@ class BEiT(TokenModel):
         return patches.reshape(*masks.shape, -1)
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Predict all patches: logits of tokens, (B, K, L, V), or data-set-normalised pixels, (B, K, L, p*p*C)."""
+        """Predict the tokens of all patches, as logits: (B, K, L, V)."""
         pixels, flat = for_each_mask(self.spec.normalise(images), masks)
         with outside_inference_mode():
             logits: Tensor = self.model(pixels, bool_masked_pos=flat).logits
         return logits.view(*masks.shape, -1).float()
 
     def patch_errors(self, predictions: Tensor, images: Tensor) -> Tensor:
-        """Cross-entropy of each patch's token, which the whole image gives, or mean absolute error: (B, K, L).
+        """Cross-entropy of each patch's token, which the whole image gives: (B, K, L).
 
         Args:
-            predictions: Logits, (B, K, L, V), or data-set-normalised pixels, (B, K, L, p*p*C).
+            predictions: Logits, (B, K, L, V).
             images: Raw pixels.
         """
-        if self.spec.target_space != "tokens":
-            return absolute_errors(self.spec, predictions, images)
         target = self.tokenizer(images).unsqueeze(1).expand(predictions.shape[:-1])
         error = F.cross_entropy(predictions.flatten(0, 2), target.flatten(), reduction="none")
         return error.view(predictions.shape[:-1])
@@ -158,8 +153,6 @@ class BEiT(TokenModel):
 
         Tokens of DALL-E cannot be shown without its decoder: then masked patches are grey.
         """
-        if self.spec.target_space != "tokens":
-            return super().pictures(images, masks)
         spec = self.spec
         if isinstance(self.tokenizer, PatchTokenizer):
             patches = self.tokenizer.decode(self.reconstruct(images, masks).argmax(dim=-1)).flatten(0, 1)
@@ -221,7 +214,6 @@ FAMILY = Family(
         ),
         latents=lambda model, images, masks: model.model.layernorm(model.encode(images, masks)[masks]),
         first_layer=lambda model: model.model.lm_head,
-        target_space="normalised",
         masked_patch=".embeddings.mask_token",
     ),
 )

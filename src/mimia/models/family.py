@@ -25,7 +25,6 @@ class DecoderInterface:
             token: model, (B, C, H, W), (B, K, L) -> (rows, D). Two models that see the same images under the same masks
             have the same rows.
         first_layer: Returns the decoder's first layer, linear in the latents: ``nn.Linear``, or a 1 × 1 ``nn.Conv2d``.
-        target_space: What a fitted decoder predicts; None: what the encoder was trained to predict.
         masked_patch: End of the name of the encoder's parameter that stands in the place of masked patches. Exports of
             encoders often lack it; then it belongs to the decoder, and is fitted with it.
         predicts_latents: Whether a decoder can be fitted that predicts the encoder's own latents.
@@ -35,7 +34,6 @@ class DecoderInterface:
     attach: Callable[[Any, Any], Architecture]
     latents: Callable[[Any, torch.Tensor, torch.Tensor], torch.Tensor]
     first_layer: Callable[[Any], torch.nn.Linear | torch.nn.Conv2d]
-    target_space: TargetSpace | None = None
     masked_patch: str | None = None
     predicts_latents: bool = False
 

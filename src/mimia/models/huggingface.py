@@ -182,7 +182,7 @@ FAMILY = Family(
     decoder=DecoderInterface(
         contains=lambda name: name.startswith("model.decoder."),
         attach=lambda encoder, _: encoder.model_copy(update={"decoder": True, "mask_token": True}),
-        latents=lambda model, images, masks: model.latents(images, masks),
+        latents=HuggingFaceModel.latents,
         first_layer=lambda model: model.model.decoder[0],
         masked_patch=".embeddings.mask_token",
     ),

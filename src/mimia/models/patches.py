@@ -44,4 +44,6 @@ def refuse_masks(masks: Tensor) -> None:
         MimiaError: One is.
     """
     if bool(masks.any()):
-        raise MimiaError("The encoder has no mask token, so that it takes whole images alone: fit a decoder to it.")
+        raise MimiaError(
+            "The encoder has no mask token, so that it takes whole images alone: an audit fits one with a decoder."
+        )

@@ -20,6 +20,7 @@ from mimia.models.base import MaskedImageModel, ModelSpec
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.native import model_id
 from mimia.models.registry import architecture_for, build, decoder_interface
+from mimia.models.tokenizer import TokenModel, fit_patch_tokenizer
 from mimia.pretraining.alignment import fold, linear_map
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.trainer import Trainer
@@ -33,7 +34,8 @@ class FittedParts:
     """What is fitted to a frozen encoder.
 
     Attributes:
-        target_space: What the decoder predicts: the encoder's latents; None: what its family declares.
+        target_space: What the decoder predicts: the encoder's latents; None: what the encoder was trained to predict.
+            Tokens are those of a codebook that is made of the images that the decoder is fitted on.
         mask_token: Whether the encoder's mask token is fitted too, in the place of its own if it has one.
     """
 
@@ -145,8 +147,7 @@ def fitted_decoder(
     if parts.target_space == "latents" and not interface.predicts_latents:
         raise MimiaError(f"A {encoder.architecture.family} has no decoder of latents: leave out the attacks on them.")
     parts = replace(parts, mask_token=parts.mask_token or _lacks_mask_token(encoder))
-    target_space = parts.target_space or interface.target_space or encoder.spec.target_space
-    changed = {"mask_ratio": recipe.mask_ratio, "target_space": target_space}
+    changed = {"mask_ratio": recipe.mask_ratio, "target_space": parts.target_space or encoder.spec.target_space}
     spec = encoder.spec.model_copy(update=changed)
     changes = settings.model_dump(include={"epochs", "batch_size", "base_learning_rate"})
     recipe = recipe.undefended.model_copy(update=changes)
@@ -213,6 +214,9 @@ def _fit(
     model = build(spec, architecture, torch_generator("cpu", seed, "weights"))
     weights = _encoder_weights(encoder, mask_token=not parts.mask_token)
     model.load_state_dict(model.state_dict() | weights)
+    if isinstance(model, TokenModel):
+        vocabulary = model.tokenizer.architecture.vocabulary
+        model.tokenizer = fit_patch_tokenizer(images.pixels, spec, vocabulary, derived_seed(seed, "tokenizer"))
     for name, value in model.named_parameters():
         if name in weights:
             value.requires_grad_(False)
