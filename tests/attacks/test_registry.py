@@ -11,7 +11,7 @@ from mimia.attacks.selection import ThreatModel, select
 from mimia.runtime.errors import MimiaError
 from mimia.signals.registry import SIGNALS
 
-EVERYTHING = ThreatModel(access="decoder", shadows=8, online=8, fitting=True)
+EVERYTHING = ThreatModel(access="decoder", shadows=8, online=8, family="mae", fitting=True)
 
 
 def test_names_stand_for_different_attacks_on_registered_signals() -> None:

@@ -14,12 +14,12 @@ from mimia.runtime.errors import MimiaError
 from mimia.signals.arrays import ACCESS_LEVELS, AccessLevel
 from mimia.signals.registry import SIGNALS
 
-EVERYTHING = ThreatModel(access="decoder", shadows=8, online=8, fitting=True)
+EVERYTHING = ThreatModel(access="decoder", shadows=8, online=8, family="mae", fitting=True)
 
 
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
 def test_defaults_of_a_level_can_be_run_there(access: AccessLevel) -> None:
-    attacks, not_run = select(None, ThreatModel(access, shadows=2, online=0))
+    attacks, not_run = select(None, ThreatModel(access, shadows=2, online=0, family="beit"))
     assert tuple(attacks) == DEFAULTS[access]
     assert {*attacks} | {*not_run} == {*ATTACKS}
     assert {*not_run.values()} == {"It was not selected."}
@@ -28,7 +28,7 @@ def test_defaults_of_a_level_can_be_run_there(access: AccessLevel) -> None:
 @pytest.mark.parametrize("access", ACCESS_LEVELS)
 @pytest.mark.parametrize(("shadows", "online"), [(1, 0), (2, 4), (8, 8)])
 def test_all_is_what_can_be_run_and_a_reason_for_each_other(access: AccessLevel, shadows: int, online: int) -> None:
-    threat_model = ThreatModel(access, shadows, online, fitting=access == "encoder")
+    threat_model = ThreatModel(access, shadows, online, "mae", fitting=access == "encoder")
     attacks, not_run = select(("all",), threat_model)
     assert sorted([*attacks, *not_run]) == sorted(ATTACKS)
     for attack in attacks.values():
@@ -49,15 +49,19 @@ def test_everything_is_run_where_nothing_lacks() -> None:
 @pytest.mark.parametrize(
     ("name", "threat_model", "mending"),
     [
-        ("gradient", ThreatModel("encoder", 4, 4), "needs the target's decoder, and this run has the encoder alone"),
+        (
+            "gradient",
+            ThreatModel("encoder", 4, 4, "mae"),
+            "needs the target's decoder, and this run has the encoder alone",
+        ),
         (
             "threshold",
-            ThreatModel("embeddings", 4, 4),
+            ThreatModel("embeddings", 4, 4, "mae"),
             "needs the target's encoder, and this run has the embeddings alone",
         ),
-        ("calibrated", ThreatModel("decoder", 1, 4), "raise shadows.count"),
-        ("dov4mm", ThreatModel("decoder", 4, 4), "set decoder.source to fitted"),
-        ("lira-online", ThreatModel("decoder", 4, 4), "set shadows.online to 6 or more"),
+        ("calibrated", ThreatModel("decoder", 1, 4, "mae"), "raise shadows.count"),
+        ("dov4mm", ThreatModel("decoder", 4, 4, "mae"), "set decoder.source to fitted"),
+        ("lira-online", ThreatModel("decoder", 4, 4, "mae"), "set shadows.online to 6 or more"),
     ],
 )
 def test_attack_that_is_named_and_cannot_be_run_is_refused(name: str, threat_model: ThreatModel, mending: str) -> None:
@@ -90,3 +94,15 @@ def test_tables_have_a_row_for_each_attack_and_each_signal() -> None:
     assert all(all(row.values()) for row in attack_table())
     assert [row["signal"] for row in signal_table()] == [*SIGNALS]
     assert all(all(row.values()) for row in signal_table())
+
+
+@pytest.mark.parametrize("family", ["simmim", "swin", "beit"])
+def test_attacks_on_latents_are_for_families_that_predict_them(family: str) -> None:
+    threat_model = ThreatModel("encoder", shadows=8, online=8, family=family, fitting=True)
+    of_mae = ThreatModel("encoder", shadows=8, online=8, family="mae", fitting=True)
+    attacks, not_run = select(("all",), threat_model)
+    missing = [name for name in select(("all",), of_mae)[0] if name not in attacks]
+    assert missing == ["dov4mm", "dov4mm-calibrated"]
+    assert f"made for mae alone and not for {family}" in not_run["dov4mm"]
+    table = {row["attack"]: row["families"] for row in attack_table()}
+    assert (table["dov4mm"], table["threshold"], table["similarity"]) == ("mae", "all", "all")

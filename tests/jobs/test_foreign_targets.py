@@ -10,15 +10,19 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from typer.testing import CliRunner
 
+from mimia.cli.app import app
 from mimia.config.recipes import Recipe
-from mimia.config.settings import Settings, read_settings
+from mimia.config.settings import AttackSettings, Settings, read_settings
+from mimia.config.toml import to_toml
 from mimia.data.imageset import ImageSet
 from mimia.data.loading import load_images
 from mimia.jobs.audit import audit
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.export import export
 from mimia.models.mae import MAEArchitecture, of_decoder
+from mimia.pipeline.context import prepare
 from mimia.pretraining.command import pretrain
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained
@@ -174,3 +178,46 @@ def test_encoder_alone_is_audited_with_a_decoder_that_is_fitted_to_it(tmp_path: 
     assert audit(settings=settings_of(folder, **changes)).report.run.access.startswith("encoder (D3")
     with pytest.raises(MimiaError, match=r"mae\.pth has no decoder of its own"):
         audit(settings=settings_of(folder, **changes, decoder={"source": "own"}))
+
+
+def encoder_of(family: str, trained: Path, to: Path) -> Path:
+    """Write the encoder alone of a model, as the family's own tools do; that of SimMIM has no mask token."""
+    model: Any = native.load(trained)
+    if family == "simmim":
+        state = {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
+        del state["encoder.mask_token"]
+        torch.save({"model": state}, to)
+    else:
+        model.model.base_model.save_pretrained(to)
+    return to
+
+
+@pytest.mark.parametrize(
+    "family", ["simmim", *(pytest.param(name, marks=pytest.mark.slow) for name in ("swin", "beit"))]
+)
+def test_encoder_of_any_family_is_audited_by_the_attacks_that_inspect_lists(
+    tmp_path: Path, folder: Path, family: str
+) -> None:
+    recipe: dict[str, Any] = {"preset": f"{family}-nano", "patch_size": 2, "epochs": 3, "batch_size": 30}
+    recipe |= {"vocabulary": 16} if family == "beit" else {}
+    source = {"source": str(folder / "members")}
+    own = pretrain(settings_of(folder, data=source, recipe=recipe), tmp_path / "trained")
+    spec = native.load_config(own).spec
+    facts: dict[str, Any] = {"mean": spec.mean, "std": spec.std, "mask_ratio": spec.mask_ratio}
+    facts |= {} if family == "beit" else {"cell_size": spec.cell * spec.patch_size}
+    target = encoder_of(family, own, tmp_path / "encoder")
+    settings = settings_of(
+        folder, recipe=recipe, target=str(target), checkpoint=facts, decoder={"epochs": 1}, attacks={"names": ["all"]}
+    )
+    (tmp_path / "settings.toml").write_text(to_toml(settings))
+    context = prepare(settings, {"members": str(folder / "members"), "nonmembers": str(folder / "nonmembers")}, {})
+    described = CliRunner().invoke(app, ["inspect", str(target), "--config", str(tmp_path / "settings.toml")]).output
+    (listed,) = (line.removeprefix("attacks").strip() for line in described.splitlines() if line.startswith("attacks"))
+    assert listed.split(", ") == [*context.attacks]
+    assert "dov4mm" in context.not_run
+    assert "calibrated" in context.attacks
+    result = audit(settings=settings.model_copy(update={"attacks": AttackSettings(names=("calibrated",))}))
+    assert result.report.run.access.startswith("encoder (D3")
+    scores = np.array(result.scores["calibrated score"], dtype=float)
+    assert np.isfinite(scores).all()
+    assert len(np.unique(scores)) > len(scores) // 2

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from mimia.attacks.selection import ThreatModel, select, uses_decoder
 from mimia.config.families import FAMILIES
 from mimia.config.recipes import Recipe, usual_mask_ratio
+from mimia.config.settings import read_settings
+from mimia.jobs.audit import audit
 from mimia.models.base import ModelSpec
 from mimia.models.checkpoints import native
 from mimia.models.registry import architecture_for, build, families_of, family_named
@@ -105,6 +108,28 @@ def test_family_of_another_package_is_built_and_saved_and_loaded(tmp_path: Path)
     assert list(families_of("plain")) == ["plain"]
     with pytest.raises(ValueError, match="cell is for simmim and swin, not for plain: leave it out"):
         Recipe.model_validate({"preset": "plain-nano", "cell": 2})
+
+
+@pytest.mark.usefixtures("plug_in")
+def test_family_that_declares_no_decoder_is_refused_one_before_anything_is_trained(tmp_path: Path) -> None:
+    (tmp_path / "plain-1.dist-info" / "entry_points.txt").write_text("[mimia.families]\nplain = plain_family:FAMILY\n")
+    recipe = Recipe.model_validate({"preset": "plain-nano"})
+    native.save(tmp_path / "saved", build(SPEC, architecture_for(recipe, SPEC), torch.Generator().manual_seed(0)))
+    settings: dict[str, object] = {
+        "target": str(tmp_path / "saved"),
+        "store": str(tmp_path / "store"),
+        "decoder": {"source": "fitted"},
+        "recipe": {"preset": "plain-nano"},
+        "data": {"members": "digits", "nonmembers": "digits"},
+    }
+    with pytest.raises(MimiaError, match=r"the family plain declares none for an encoder: .*leave it out of") as error:
+        audit(settings=read_settings(None, settings))
+    assert "store" not in str(error.value)
+    assert not (tmp_path / "store" / "models").exists()
+    threat_model = ThreatModel("encoder", shadows=8, online=8, family="plain", fitting=True)
+    attacks, _ = select(("all",), threat_model)
+    assert "similarity" in attacks
+    assert not any(uses_decoder(attack.requirements) for attack in attacks.values())
 
 
 @pytest.mark.usefixtures("plug_in")

@@ -1,13 +1,16 @@
 """Select the attacks of a run by its threat model."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mimia.attacks.base import Attack, Requirements
 from mimia.attacks.registry import ATTACKS, make_attack
+from mimia.config.families import FAMILIES
+from mimia.models.registry import family_named
 from mimia.runtime.errors import MimiaError
 from mimia.signals.arrays import ACCESS_LEVELS, AccessLevel
+from mimia.signals.base import DecoderUse
 from mimia.signals.registry import SIGNALS
 
 ALL = "all"
@@ -27,14 +30,28 @@ class ThreatModel:
         shadows: Number of shadow models.
         references: Number of further models that saw none of the images.
         online: Number of shadow models that are trained on halves of the images that are evaluated.
+        family: Family of the shadows, and of a target that is a model: it declares what decoders its encoders get.
         fitting: Whether decoders are fitted to the encoders.
     """
 
     access: AccessLevel
     shadows: int
     online: int
+    family: str
     fitting: bool = False
     references: int = 0
+
+
+def decoders_of(family: str) -> frozenset[DecoderUse]:
+    """Return what decoders can be put on an encoder of a family.
+
+    >>> sorted(decoders_of("mae")), sorted(decoders_of("beit"))
+    (['latents', 'reconstruction'], ['reconstruction'])
+    """
+    interface = family_named(family).decoder
+    if interface is None:
+        return frozenset()
+    return frozenset({"reconstruction", "latents"} if interface.predicts_latents else {"reconstruction"})
 
 
 def access_of(requirements: Requirements) -> AccessLevel:
@@ -52,21 +69,27 @@ def uses_decoder(requirements: Requirements) -> bool:
     >>> uses_decoder(Requirements(signals=("view_similarity", "reconstruction"), shadows=2))
     True
     """
-    return any(SIGNALS[name].decoder == "reconstruction" for name in requirements.signals)
+    return "reconstruction" in _decoders(requirements)
+
+
+def _decoders(requirements: Requirements) -> set[DecoderUse]:
+    return {SIGNALS[name].decoder for name in requirements.signals} - {"none"}
 
 
 def obstacle(attack: Attack, threat_model: ThreatModel) -> str | None:
     """Return why an attack cannot be run, or None if it can.
 
-    >>> obstacle(make_attack("calibrated"), ThreatModel("decoder", shadows=1, online=0))
+    >>> one_shadow = ThreatModel("decoder", shadows=1, online=0, family="mae")
+    >>> obstacle(make_attack("calibrated"), one_shadow)
     'needs 2 shadow models and has 1: raise shadows.count'
     """
     requirements = attack.requirements
     access = access_of(requirements)
     if ACCESS_LEVELS.index(access) > ACCESS_LEVELS.index(threat_model.access):
         return f"needs the target's {access}, and this run has the {threat_model.access} alone: pass a target with it"
-    if any(SIGNALS[name].decoder == "latents" for name in requirements.signals) and not threat_model.fitting:
-        return "needs a decoder that is fitted to the encoder: set decoder.source to fitted (--decoder)"
+    lacking = _lacking_decoder(_decoders(requirements), threat_model)
+    if lacking is not None:
+        return lacking
     if requirements.online and threat_model.online < requirements.shadows:
         return (
             f"needs {requirements.shadows} models that are trained on halves of the evaluated images and has "
@@ -83,6 +106,22 @@ def _missing_models(attack: Attack, threat_model: ThreatModel) -> str | None:
     # One shadow takes the target's place; without shadows, nothing does.
     if shadows + references < needed - (shadows == 0):
         return f"needs {needed} shadow models and has {shadows + references}: raise shadows.count"
+    return None
+
+
+def _lacking_decoder(needed: Collection[DecoderUse], threat_model: ThreatModel) -> str | None:
+    """Return why a run lacks one of the decoders that are needed, or None if it has all."""
+    family, there = threat_model.family, decoders_of(threat_model.family)
+    if "latents" in needed and "latents" not in there:
+        takers = " and ".join(name for name in FAMILIES if "latents" in decoders_of(name))
+        return (
+            f"needs a decoder of the encoder's latents, which is made for {takers} alone and not for {family}: run it "
+            "on another target"
+        )
+    if "latents" in needed and not threat_model.fitting:
+        return "needs a decoder that is fitted to the encoder: set decoder.source to fitted (--decoder)"
+    if "reconstruction" in needed and threat_model.access == "encoder" and not there:
+        return f"needs a decoder, and the family {family} declares none for an encoder: pass a target with its own"
     return None
 
 
@@ -143,11 +182,18 @@ def attack_table() -> list[dict[str, str]]:
                 "access": access_of(requirements),
                 "shadows": f"{requirements.shadows}{' online' if requirements.online else ''}",
                 "population": "yes" if requirements.population else "no",
+                "families": _families(requirements),
                 "signals": ", ".join(requirements.signals),
                 "paper": attack.paper,
             }
         )
     return rows
+
+
+def _families(requirements: Requirements) -> str:
+    """Return the families whose encoders alone an attack can be run on."""
+    fitting = [name for name in FAMILIES if _decoders(requirements) <= decoders_of(name)]
+    return "all" if len(fitting) == len(FAMILIES) else ", ".join(fitting)
 
 
 def signal_table() -> list[dict[str, str]]:

@@ -24,13 +24,12 @@ def inspect(
     settings = settings_of(ctx, config, assignments)
     import numpy as np
 
-    from mimia.attacks.registry import ATTACKS
-    from mimia.attacks.selection import access_of
+    from mimia.attacks.selection import ALL, ThreatModel, select
     from mimia.data.loading import load_images
     from mimia.models.checkpoints.description import Line, describe
     from mimia.models.checkpoints.identification import identify
     from mimia.models.checkpoints.loading import load_checkpoint
-    from mimia.signals.arrays import ACCESS_LEVELS
+    from mimia.models.registry import families_of
 
     loaded = load_checkpoint(checkpoint, settings.checkpoint)
     if data is not None:
@@ -44,7 +43,22 @@ def inspect(
         )
         order = np.random.default_rng(settings.evaluation.seed).permutation(len(images))
         loaded = identify(loaded, images.take(order), settings.compute)
-    within = ACCESS_LEVELS[: ACCESS_LEVELS.index(loaded.access) + 1]
-    attacks = ", ".join(name for name, make in ATTACKS.items() if access_of(make().requirements) in within)
-    for line in [*describe(loaded), Line("attacks", attacks)]:
+    decoder = settings.decoder.source or loaded.usual_decoder
+    access = loaded.access if decoder == "own" else "encoder"
+    family = next(families_of(loaded.model.architecture.family))
+    threat_model = ThreatModel(
+        access,
+        settings.shadow_count,
+        settings.shadows.online,
+        family,
+        fitting=decoder == "fitted",
+        references=len(settings.references),
+    )
+    attacks, not_run = select((ALL,), threat_model)
+    lines = []
+    for reason in dict.fromkeys(not_run.values()):
+        names = ", ".join(name for name in not_run if not_run[name] == reason)
+        lines.append(Line("cannot run", f"{names}: {reason}"))
+    lines.append(Line("attacks", ", ".join(attacks)))
+    for line in [*describe(loaded), *lines]:
         typer.echo(f"{line.name:<14}{line.value}{f'  [{line.source}]' if line.source else ''}")

@@ -1,6 +1,6 @@
 """BEiT (Bao et al., arXiv 2106.08254): a ViT that predicts the visual tokens of masked patches, as in transformers."""
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from mimia.config.recipes import Recipe, SizeName
 from mimia.models.base import Architecture, ModelSpec
-from mimia.models.family import Family
-from mimia.models.huggingface import configuration, for_each_mask, outside_inference_mode, weights_from
+from mimia.models.family import DecoderInterface, Family
+from mimia.models.huggingface import configuration, for_each_mask, masked, outside_inference_mode, weights_from
 from mimia.models.patches import equal_visible, unpatchify
 from mimia.models.sizes import CheckedConfig, check_paired
 from mimia.models.tokenizer import PatchTokenizer, TokenizerArchitecture, TokenModel, make_tokenizer
@@ -27,12 +27,16 @@ class BEiTArchitecture(Architecture):
             patch size, channels) or the tokenizer (vocabulary), and without dropout, which is always 0.
         tokenizer: What gives the tokens that are predicted.
         decoder: Whether the model can predict tokens, or is an encoder alone, without a tokenizer.
+        mask_token: Whether the encoder has a token for masked patches, which exports of an encoder alone may lack.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"mask_token"})
 
     family: Literal["beit"] = "beit"
     config: CheckedConfig
     tokenizer: TokenizerArchitecture
     decoder: bool = True
+    mask_token: bool = True
 
 
 _SIZES: dict[SizeName, tuple[int, int, int, float]] = {  # width, depth, heads, scale of the residuals at first
@@ -94,6 +98,8 @@ class BEiT(TokenModel):
         config = BeitConfig(**configuration(spec, architecture.config) | of_tokenizer)
         with weights_from(generator):
             self.model = BeitForMaskedImageModeling(config)
+        if not architecture.mask_token:
+            self.model.beit.embeddings.mask_token = None
         if architecture.decoder:
             self.tokenizer = make_tokenizer(spec, architecture.tokenizer, generator)
         else:
@@ -110,11 +116,19 @@ class BEiT(TokenModel):
         Blockwise masks may leave different numbers of patches visible, which is refused here.
         """
         visible = equal_visible(masks)
+        return self.encode(images, masks)[~masks].view(*masks.shape[:2], visible, -1)
+
+    def encode(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the whole grid: (B, K, L, D).
+
+        Raises:
+            MimiaError: A patch is masked, and there is no mask token.
+        """
         pixels, flat = for_each_mask(self.spec.normalise(images), masks)
         with outside_inference_mode():
-            encoded = self.model.beit(pixels, bool_masked_pos=flat).last_hidden_state
-        patches: Tensor = encoded[:, 1:].view(*masks.shape, -1)
-        return patches[~masks].view(*masks.shape[:2], visible, -1)
+            encoded = self.model.beit(pixels, **masked(flat, self.architecture)).last_hidden_state
+        patches: Tensor = encoded[:, 1:]
+        return patches.reshape(*masks.shape, -1)
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict the tokens of all patches, as logits: (B, K, L, V)."""
@@ -151,6 +165,15 @@ class BEiT(TokenModel):
         return pixels.view(*masks.shape[:2], *pixels.shape[1:])
 
 
+def of_decoder(name: str) -> bool:
+    """Return whether a parameter belongs to the decoder, or to what gives its targets.
+
+    >>> of_decoder("model.layernorm.bias"), of_decoder("tokenizer.codebook"), of_decoder("model.beit.layernorm.bias")
+    (True, True, False)
+    """
+    return name.startswith(("model.layernorm.", "model.lm_head.", "tokenizer."))
+
+
 def _architecture_for(recipe: Recipe, _: ModelSpec, tokenizer: TokenizerArchitecture | None) -> BEiTArchitecture:
     assert recipe.vocabulary is not None  # by the recipe's own check
     return beit_architecture(recipe.size, tokenizer or TokenizerArchitecture(vocabulary=recipe.vocabulary))
@@ -184,4 +207,13 @@ FAMILY = Family(
     masking="blockwise",
     target_space="tokens",
     recipe_keys=frozenset({"vocabulary"}),
+    decoder=DecoderInterface(
+        contains=of_decoder,
+        attach=lambda encoder, other: encoder.model_copy(
+            update={"decoder": True, "mask_token": True, "tokenizer": other.tokenizer}
+        ),
+        latents=lambda model, images, masks: model.model.layernorm(model.encode(images, masks)[masks]),
+        first_layer=lambda model: model.model.lm_head,
+        masked_patch=".embeddings.mask_token",
+    ),
 )

@@ -3,18 +3,20 @@
 Parameters have the names that transformers' class gives them in memory; what its files call them is not ours.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from mimia.config.recipes import SizeName
 from mimia.config.sizes import collapsed, sides
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
-from mimia.models.family import Family
-from mimia.models.patches import equal_visible, patchify
+from mimia.models.family import DecoderInterface, Family
+from mimia.models.patches import equal_visible, patchify, refuse_masks
 from mimia.models.simmim import IMAGENET_RECIPE, SMALL_RECIPE, absolute_errors
 from mimia.models.sizes import CheckedConfig
 from mimia.runtime.errors import MimiaError
@@ -33,12 +35,16 @@ class HuggingFaceArchitecture(Architecture):
         config: Settings of the configuration, without those that follow from the `ModelSpec` (image size, patch size,
             channels) and without dropout, which is always 0.
         decoder: Whether the model can reconstruct, or is an encoder alone.
+        mask_token: Whether the encoder has a token for masked patches, which exports of an encoder alone may lack.
     """
+
+    later: ClassVar[frozenset[str]] = frozenset({"mask_token"})
 
     family: Literal["transformers"] = "transformers"
     model_type: ModelType
     config: CheckedConfig
     decoder: bool = True
+    mask_token: bool = True
 
 
 _SWIN: dict[SizeName, tuple[int, list[int], list[int], int]] = {  # width, depths and heads of the stages, window
@@ -107,6 +113,8 @@ class HuggingFaceModel(MaskedImageModel):
             self.model = classes.from_config(config)
         if not architecture.decoder:
             del self.model.decoder
+        if not architecture.mask_token:
+            self.model.base_model.embeddings.mask_token = None
 
     @property
     def has_decoder(self) -> bool:
@@ -119,14 +127,33 @@ class HuggingFaceModel(MaskedImageModel):
         A model that merges patches from stage to stage (Swin, FocalNet) has no tokens of patches in the end: of such a
         model these are all tokens of the last stage, (B, K, last, D), whether their patches are visible or not.
         """
-        pixels, flat = for_each_mask(self.spec.normalise(images), masks)
-        with outside_inference_mode():
-            encoded: Tensor = self.model.base_model(pixels, bool_masked_pos=flat).last_hidden_state
-        encoded = encoded.view(*masks.shape[:2], *encoded.shape[1:])
+        encoded = self.encode(images, masks)
         special = _SPECIAL_TOKENS.get(self.architecture.model_type)
         if special is None:
             return encoded
         return encoded[:, :, special:][~masks].view(*masks.shape[:2], equal_visible(masks), -1)
+
+    def encode(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the whole grid, as all tokens of the last layer, also those that are of no patch: (B, K, N, D).
+
+        Raises:
+            MimiaError: A patch is masked, and there is no mask token.
+        """
+        pixels, flat = for_each_mask(self.spec.normalise(images), masks)
+        with outside_inference_mode():
+            encoded: Tensor = self.model.base_model(pixels, **masked(flat, self.architecture)).last_hidden_state
+        return encoded.view(*masks.shape[:2], *encoded.shape[1:])
+
+    def latents(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode what is masked: (rows, D); of a model that merges patches, its last tokens with a masked patch."""
+        encoded = self.encode(images, masks)
+        special = _SPECIAL_TOKENS.get(self.architecture.model_type)
+        if special is not None:
+            return encoded[:, :, special:][masks]
+        rows, columns = self.spec.grid
+        merged = math.isqrt(rows * columns // encoded.shape[2])  # patches along one side of a last token
+        hidden = F.max_pool2d(masks.view(-1, 1, rows, columns).float(), merged).bool()
+        return encoded[hidden.view(encoded.shape[:3])]
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches in data-set-normalised pixels: (B, K, L, p*p*C)."""
@@ -152,6 +179,13 @@ FAMILY = Family(
     masking="cell",
     target_space="normalised",
     recipe_keys=frozenset({"cell"}),
+    decoder=DecoderInterface(
+        contains=lambda name: name.startswith("model.decoder."),
+        attach=lambda encoder, _: encoder.model_copy(update={"decoder": True, "mask_token": True}),
+        latents=HuggingFaceModel.latents,
+        first_layer=lambda model: model.model.decoder[0],
+        masked_patch=".embeddings.mask_token",
+    ),
 )  # not on_meta: some buffers of transformers' models are in no checkpoint
 
 
@@ -179,6 +213,18 @@ def configuration(spec: ModelSpec, config: Mapping[str, Any]) -> dict[str, Any]:
 def for_each_mask(pixels: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Repeat images for their masks: (B, C, H, W), (B, K, L) -> (B*K, C, H, W), (B*K, L)."""
     return pixels.repeat_interleave(masks.shape[1], dim=0), masks.flatten(0, 1)
+
+
+def masked(masks: Tensor, architecture: Any) -> dict[str, Tensor]:
+    """Return the argument of transformers' encoders that hides patches; nothing for one without a mask token.
+
+    Raises:
+        MimiaError: A patch is masked, and there is no mask token.
+    """
+    if architecture.mask_token:
+        return {"bool_masked_pos": masks}
+    refuse_masks(masks)
+    return {}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mimia.config.recipes import SizeName
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
-from mimia.models.family import Family
+from mimia.models.family import DecoderInterface, Family
 from mimia.models.patches import equal_visible, patch_statistics, patchify
 from mimia.models.sizes import Depth, Epsilon, Width, check_heads
 from mimia.models.vit import LAYER_NORM_EPS, Block, PatchEmbed, sincos_positions
@@ -235,6 +235,20 @@ class MAE(MaskedImageModel):
         return torch.cat([first, prefix[:, 1:], patches + positions[:, -rows:]], dim=1)
 
 
+def of_decoder(name: str) -> bool:
+    """Return whether a parameter belongs to the decoder.
+
+    >>> of_decoder("decoder_pred.bias"), of_decoder("mask_token"), of_decoder("cls_token")
+    (True, True, False)
+    """
+    return name.startswith("decoder_") or name == "mask_token"
+
+
+def _with_decoder_of(encoder: MAEArchitecture, other: MAEArchitecture) -> MAEArchitecture:
+    sizes = ("decoder_width", "decoder_depth", "decoder_heads")
+    return encoder.model_copy(update={name: getattr(other, name) for name in sizes})
+
+
 _IMAGENET: dict[str, Any] = {
     "patch_size": 16,
     "epochs": 800,
@@ -267,13 +281,11 @@ FAMILY = Family(
     recipe_keys=frozenset({"patch_normalised"}),
     on_meta=True,
     exported_layout="transformers-mae",
+    decoder=DecoderInterface(
+        contains=of_decoder,
+        attach=_with_decoder_of,
+        latents=lambda model, images, masks: model.encode(images, masks).flatten(0, 2),
+        first_layer=lambda model: model.decoder_embed,
+        predicts_latents=True,
+    ),
 )
-
-
-def of_decoder(name: str) -> bool:
-    """Return whether a parameter belongs to the decoder.
-
-    >>> of_decoder("decoder_pred.bias"), of_decoder("mask_token"), of_decoder("cls_token")
-    (True, True, False)
-    """
-    return name.startswith("decoder_") or name == "mask_token"

@@ -2,6 +2,8 @@
 
 from torch import Tensor
 
+from mimia.runtime.errors import MimiaError
+
 PATCH_VARIANCE_EPS = 1e-6
 
 
@@ -33,3 +35,15 @@ def equal_visible(masks: Tensor) -> int:
     if bool((counts != visible).any()):
         raise ValueError("all masks of a batch must leave the same number of patches visible")
     return visible
+
+
+def refuse_masks(masks: Tensor) -> None:
+    """Raise if a patch is masked, for an encoder that has nothing to put in its place.
+
+    Raises:
+        MimiaError: One is.
+    """
+    if bool(masks.any()):
+        raise MimiaError(
+            "The encoder has no mask token, so that it takes whole images alone: an audit fits one with a decoder."
+        )

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, SerializeAsAny
 from mimia.config.families import FAMILIES
 from mimia.config.recipes import Recipe
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
-from mimia.models.family import Family
+from mimia.models.family import DecoderInterface, Family
 from mimia.models.tokenizer import TokenizerArchitecture
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.text import shortened
@@ -44,6 +44,22 @@ def family_of(architecture_name: str) -> Family:
     raise MimiaError(
         f"No model family has the architecture {shortened(architecture_name)!r}: install the package that registers it."
     )
+
+
+def decoder_interface(model: MaskedImageModel) -> DecoderInterface:
+    """Return how a decoder is put on the encoder of a model.
+
+    Raises:
+        MimiaError: Its family does not declare it.
+    """
+    name = model.architecture.family
+    interface = family_of(name).decoder
+    if interface is None:
+        raise MimiaError(
+            f"No decoder can be put on an encoder of the family {name}, which declares none: pass a target with its "
+            "own, or choose attacks that need none (--attacks)."
+        )
+    return interface
 
 
 def _parse_architecture(value: object) -> object:
@@ -86,3 +102,15 @@ def architecture_for(recipe: Recipe, spec: ModelSpec, tokenizer: TokenizerArchit
         MimiaError: The family does not have this size, or not for these images.
     """
     return family_named(recipe.family).architecture_for(recipe, spec, tokenizer)
+
+
+def with_decoder(architecture: Architecture, recipe: Recipe, spec: ModelSpec) -> Architecture:
+    """Return the architecture of an encoder with a decoder as a recipe names it, if its family declares how.
+
+    Args:
+        architecture: With or without a decoder.
+        recipe: Its size is the decoder's.
+        spec: Images, masking and target space.
+    """
+    interface = family_of(architecture.family).decoder
+    return architecture if interface is None else interface.attach(architecture, architecture_for(recipe, spec))

@@ -5,7 +5,7 @@ relative position bias that all blocks share, scaled residuals (LayerScale), no 
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import PositiveInt, model_validator
@@ -14,21 +14,28 @@ from torch.nn import functional as F
 
 from mimia.config.recipes import SizeName
 from mimia.models.base import Architecture, MaskedImageModel, ModelSpec
-from mimia.models.family import Family
+from mimia.models.family import DecoderInterface, Family
 from mimia.models.masking import Grid
-from mimia.models.patches import equal_visible, patchify
+from mimia.models.patches import equal_visible, patchify, refuse_masks
 from mimia.models.sizes import Depth, Width, check_heads, check_paired
 from mimia.models.vit import LAYER_NORM_EPS, Mlp, PatchEmbed
 
 
 class SimMIMArchitecture(Architecture):
-    """Width, depth and heads of the encoder, and whether it has its decoder."""
+    """Width, depth and heads of the encoder, and whether it has its decoder.
+
+    Attributes:
+        mask_token: Whether the encoder has a token for masked patches, which exports of an encoder alone may lack.
+    """
+
+    later: ClassVar[frozenset[str]] = frozenset({"mask_token"})
 
     family: Literal["simmim"] = "simmim"
     width: Width
     depth: Depth
     heads: PositiveInt
     decoder: bool = True
+    mask_token: bool = True
 
     @model_validator(mode="after")
     def _divisible(self) -> "SimMIMArchitecture":
@@ -77,7 +84,9 @@ class SimMIM(MaskedImageModel):
 
         The official code cuts the distribution at .02, one standard deviation.
         """
-        drawn: list[Tensor] = [self.encoder.cls_token, self.encoder.mask_token]
+        drawn: list[Tensor] = [self.encoder.cls_token]
+        if self.encoder.mask_token is not None:
+            drawn.append(self.encoder.mask_token)
         for module in self.encoder.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
                 drawn.append(module.weight)
@@ -91,7 +100,7 @@ class SimMIM(MaskedImageModel):
                 block.attn.proj.weight /= math.sqrt(2 * layer)
                 block.mlp.fc2.weight /= math.sqrt(2 * layer)
         if self.has_decoder:
-            head = self._head
+            head = self.head
             bound = 1 / math.sqrt(head.in_channels)  # what the official code leaves to torch's default
             for value in head.parameters():
                 nn.init.uniform_(value, -bound, bound, generator=generator)
@@ -104,12 +113,12 @@ class SimMIM(MaskedImageModel):
     def tokens(self, images: Tensor, masks: Tensor) -> Tensor:
         """Encode the visible patches: (B, K, visible, D)."""
         visible = equal_visible(masks)
-        encoded = self._encode(images, masks)
+        encoded = self.encode(images, masks)
         return encoded[~masks].view(*masks.shape[:2], visible, -1)
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches in data-set-normalised pixels: (B, K, L, p*p*C)."""
-        predicted = F.linear(self._encode(images, masks), self._head.weight.flatten(1), self._head.bias)
+        predicted = F.linear(self.encode(images, masks), self.head.weight.flatten(1), self.head.bias)
         # The official code shuffles channels to pixels, in the order (c, p, q).
         blocks = predicted.view(*masks.shape, self.spec.channels, -1)
         return blocks.transpose(-1, -2).flatten(-2).float()
@@ -119,13 +128,18 @@ class SimMIM(MaskedImageModel):
         return absolute_errors(self.spec, predictions, images)
 
     @property
-    def _head(self) -> nn.Conv2d:
+    def head(self) -> nn.Conv2d:
+        """The decoder, which is one layer."""
         head = self.decoder[0]
         assert isinstance(head, nn.Conv2d)
         return head
 
-    def _encode(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Encode the whole grid: (B, K, L, D)."""
+    def encode(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Encode the whole grid: (B, K, L, D).
+
+        Raises:
+            MimiaError: A patch is masked, and there is no mask token.
+        """
         encoded: Tensor = self.encoder(self.spec.normalise(images), masks)
         return encoded
 
@@ -136,7 +150,7 @@ class _Encoder(nn.Module):
         width, heads = architecture.width, architecture.heads
         self.patch_embed = PatchEmbed(spec.patch_size, spec.channels, width)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, width)) if architecture.mask_token else None
         self.rel_pos_bias = _RelativePositionBias(spec.grid, heads)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(architecture.depth))
         self.norm = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
@@ -144,7 +158,11 @@ class _Encoder(nn.Module):
     def forward(self, pixels: Tensor, masks: Tensor) -> Tensor:
         """Encode data-set-normalised pixels under masks: (B, C, H, W), (B, K, L) -> (B, K, L, D)."""
         patches = self.patch_embed(pixels).unsqueeze(1)  # (B, 1, L, D)
-        x = torch.where(masks.unsqueeze(-1), self.mask_token.to(patches.dtype), patches).flatten(0, 1)
+        if self.mask_token is None:
+            refuse_masks(masks)
+            x = patches.expand(-1, masks.shape[1], -1, -1).flatten(0, 1)
+        else:
+            x = torch.where(masks.unsqueeze(-1), self.mask_token.to(patches.dtype), patches).flatten(0, 1)
         cls_token = self.cls_token.to(x.dtype).expand(len(x), -1, -1)
         x = torch.cat([cls_token, x], dim=1)
         bias = self.rel_pos_bias()
@@ -248,6 +266,13 @@ def relative_positions(grid: Grid) -> Tensor:
     return index
 
 
+DECODER = DecoderInterface(
+    contains=lambda name: name.startswith("decoder."),
+    attach=lambda encoder, _: encoder.model_copy(update={"decoder": True, "mask_token": True}),
+    latents=lambda model, images, masks: model.encode(images, masks)[masks],
+    first_layer=lambda model: model.head,
+    masked_patch="encoder.mask_token",
+)
 _RECIPE: dict[str, Any] = {"mask_ratio": 0.6, "betas": (0.9, 0.999), "gradient_clip": 5.0, "crop_scale": (0.67, 1.0)}
 SMALL_RECIPE = _RECIPE | {"epochs": 400, "batch_size": 100, "base_learning_rate": 4e-3}
 IMAGENET_RECIPE = _RECIPE | {"epochs": 800, "batch_size": 2048, "base_learning_rate": 5e-5, "augmentation": "crop"}
@@ -264,4 +289,5 @@ FAMILY = Family(
     target_space="normalised",
     recipe_keys=frozenset({"cell"}),
     on_meta=True,
+    decoder=DECODER,
 )

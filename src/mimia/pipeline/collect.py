@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from mimia.attacks.base import Attack
+from mimia.attacks.selection import decoders_of
 from mimia.config.settings import Settings
 from mimia.data.splits import Split
 from mimia.models.base import ModelSpec
 from mimia.models.embedders import Embedder
+from mimia.models.registry import with_decoder
 from mimia.pipeline.context import AuditContext
 from mimia.pipeline.references import ready_references
 from mimia.pipeline.shadow_training import ShadowTraining, fitting_size, matching_epochs
@@ -220,8 +222,11 @@ def _training(
 ) -> ShadowTraining:
     """Return how shadows are trained; what nobody states of a given target's size and training is chosen here."""
     images, pool, settings = context.images, split.shadow_pool, context.settings
-    if training.context.architecture is None and not _names_size(settings):
-        training = replace(training, context=replace(training.context, architecture=target.architecture))
+    if training.context.architecture is None and target.architecture is not None and not _names_size(settings):
+        architecture = target.architecture
+        if context.target.decoder != "own":  # shadows are trained with a decoder, whatever the target has
+            architecture = with_decoder(architecture, training.recipe, spec)
+        training = replace(training, context=replace(training.context, architecture=architecture))
     if not len(pool) or not isinstance(target.source, Path) or target.training_size is not None:
         return training
     first, second = (images.take(pool.rows[chosen]) for chosen in (pool.membership[0], ~pool.membership[0]))
@@ -247,7 +252,7 @@ def _with_decoders(context: AuditContext, split: Split, models: Models, config: 
     offline = {**models.target.checkpoints, **models.compared, **models.untrained}
     sources: dict[str, Path | Embedder] = {"target": models.target.source}
     checkpoints, latents = {**offline, **models.online}, {}
-    if decoder != "own":
+    if decoder != "own" and decoders_of(config.recipe.family):
         decoding = settings.decoder.model_copy(update={"source": decoder})
         donors = list(models.compared.values())
         checkpoints = with_decoders(checkpoints, donors, fitting, config.recipe, decoding, shared)

@@ -82,6 +82,7 @@ def prepare(settings: Settings, sources: Mapping[str, SourceLike], models: Mappi
         audited.access,
         settings.shadow_count,
         settings.shadows.online,
+        family=audited.recipe.family,
         fitting=audited.decoder == "fitted",
         references=len(references),
     )

@@ -220,7 +220,7 @@ def open_target(settings: Settings, given: object = None) -> Target:
     if settings.target is None:
         return TrainedTarget(settings.recipe, settings.decoder.source or "own")
     loaded = load_checkpoint(given or settings.target, _with_stated_space(settings))
-    decoder = settings.decoder.source or ("own" if loaded.access == "decoder" else "fitted")
+    decoder = settings.decoder.source or loaded.usual_decoder
     if decoder == "own" and loaded.access == "encoder":
         raise MimiaError(
             f"{settings.target} has no decoder of its own: leave out decoder.source (--decoder), and one is fitted."

@@ -1,36 +1,49 @@
 """A decoder for an encoder that comes without one: fitted to it (D3), for pixels or latents, or a shadow's (D2).
 
 Calibration is fair only if the references' decoders are made as the target's is: from the same images, in the same
-order, with the same seeds.
+order, with the same seeds. What a decoder is, each family declares (`DecoderInterface`). Where the target's encoder has
+no mask token, the token belongs to the decoder, and no other encoder keeps its own either.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from mimia.config.recipes import Recipe
 from mimia.config.settings import DecoderSettings
 from mimia.data.imageset import ImageSet
-from mimia.models import mae
-from mimia.models.base import ModelSpec
+from mimia.models.base import MaskedImageModel, ModelSpec
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.native import model_id
-from mimia.models.mae import MAE
+from mimia.models.registry import architecture_for, build, decoder_interface
+from mimia.models.tokenizer import TokenModel, fit_patch_tokenizer
+from mimia.pretraining.alignment import fold, linear_map
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.trainer import Trainer
 from mimia.runtime.errors import MimiaError
-from mimia.runtime.progress import progress
 from mimia.runtime.seeds import derived_seed, torch_generator
 from mimia.runtime.store import Store
 
-_BATCH = 256
-_DECODER_SIZES = ("decoder_width", "decoder_depth", "decoder_heads")
-_RIDGE = 1e-3  # of the mean variance of a latent: keeps the map finite where latents are collinear
+
+@dataclass(frozen=True)
+class FittedParts:
+    """What is fitted to a frozen encoder.
+
+    Attributes:
+        target_space: What the decoder predicts: the encoder's latents; None: what the encoder was trained to predict.
+            Tokens are those of a codebook that is made of the images that the decoder is fitted on.
+        mask_token: Whether the encoder's mask token is fitted too, in the place of its own if it has one.
+    """
+
+    target_space: Literal["latents"] | None = None
+    mask_token: bool = False
+
+
+_USUAL = FittedParts()
 
 
 def with_decoders(
@@ -53,19 +66,22 @@ def with_decoders(
         context: Device, precision and store.
 
     Raises:
-        MimiaError: A model is not a MAE, or a single shadow would lend its decoder to itself.
+        MimiaError: The family of a model declares no decoder, or a single shadow would lend its decoder to itself.
     """
     made = {}
+    target = next(iter(checkpoints.values()))
+    mask_token = _lacks_mask_token(native.load(target))
     for index, (name, checkpoint) in enumerate(checkpoints.items()):
         if settings.source == "fitted":
             named = replace(context, description=f"decoder: {name}")
-            made[name] = fitted_decoder(checkpoint, images, recipe, settings, named)
+            parts = FittedParts(mask_token=mask_token)
+            made[name] = fitted_decoder(checkpoint, images, recipe, settings, named, parts)
             continue
         donor = donors[index % len(donors)]  # the target gets the first shadow's, a shadow the next one's
         if donor == checkpoint:
             raise MimiaError("A shadow cannot lend its decoder to itself: raise shadows.count to 2.")
         aligning = images if settings.source == "aligned" else None
-        made[name] = borrowed_decoder(checkpoint, donor, context.store, aligning, recipe.seed)
+        made[name] = borrowed_decoder(checkpoint, donor, context.store, aligning, recipe.seed, mask_token=mask_token)
     return made
 
 
@@ -90,7 +106,7 @@ def with_latent_decoders(
         context: Device, precision and store.
 
     Raises:
-        MimiaError: A model is not a MAE.
+        MimiaError: The family of a model has no such decoder.
     """
     return {
         name: fitted_decoder(
@@ -99,7 +115,7 @@ def with_latent_decoders(
             recipe,
             settings,
             replace(context, description=f"latent decoder: {name}"),
-            target_space="latents",
+            FittedParts(target_space="latents"),
         )
         for name, checkpoint in checkpoints.items()
     }
@@ -111,9 +127,9 @@ def fitted_decoder(
     recipe: Recipe,
     settings: DecoderSettings,
     context: TrainingContext,
-    target_space: Literal["latents"] | None = None,
+    parts: FittedParts = _USUAL,
 ) -> Path:
-    """Return a checkpoint of the frozen encoder with a MAE decoder that was fitted to it (D3).
+    """Return a checkpoint of the frozen encoder with a decoder that was fitted to it (D3).
 
     Args:
         checkpoint: The encoder, with or without a decoder of its own, which is not used.
@@ -121,13 +137,17 @@ def fitted_decoder(
         recipe: The rest of the training: size of the decoder, mask ratio, seed, weight decay, augmentation.
         settings: Epochs, batch and learning rate of the fit.
         context: Device, precision and store.
-        target_space: What the decoder predicts: the encoder's latents, or pixels in the encoder's target space.
+        parts: What is fitted; a mask token that the encoder lacks always is.
 
     Raises:
-        MimiaError: The model is not a MAE.
+        MimiaError: The model's family declares no such decoder.
     """
-    encoder = _mae(checkpoint)
-    changed = {"mask_ratio": recipe.mask_ratio, "target_space": target_space or encoder.spec.target_space}
+    encoder = native.load(checkpoint)
+    interface = decoder_interface(encoder)
+    if parts.target_space == "latents" and not interface.predicts_latents:
+        raise MimiaError(f"A {encoder.architecture.family} has no decoder of latents: leave out the attacks on them.")
+    parts = replace(parts, mask_token=parts.mask_token or _lacks_mask_token(encoder))
+    changed = {"mask_ratio": recipe.mask_ratio, "target_space": parts.target_space or encoder.spec.target_space}
     spec = encoder.spec.model_copy(update=changed)
     changes = settings.model_dump(include={"epochs", "batch_size", "base_learning_rate"})
     recipe = recipe.undefended.model_copy(update=changes)
@@ -138,13 +158,19 @@ def fitted_decoder(
         "images": images.fingerprint,
         "recipe": recipe.identity | {"seed": recipe.seed},
         "precision": context.compute.precision,
-    }
+    } | ({"mask token": "fitted"} if parts.mask_token else {})
     context = replace(context, rate_setting="decoder.base_learning_rate")
-    return context.store.make("decoders", key, partial(_fit, encoder, spec, images, Trainer(recipe, context)))
+    return context.store.make("decoders", key, partial(_fit, encoder, spec, parts, images, Trainer(recipe, context)))
 
 
 def borrowed_decoder(
-    checkpoint: Path, donor: Path, store: Store, images: ImageSet | None = None, seed: int = 0
+    checkpoint: Path,
+    donor: Path,
+    store: Store,
+    images: ImageSet | None = None,
+    seed: int = 0,
+    *,
+    mask_token: bool = False,
 ) -> Path:
     """Return a checkpoint of the encoder with the decoder of another model (D2), optionally behind a linear map.
 
@@ -154,95 +180,73 @@ def borrowed_decoder(
         store: Where the new checkpoint is kept.
         images: If given, the latents are aligned on them: `linear_map` is multiplied into the decoder's first layer.
         seed: Seed of the masks for the alignment.
+        mask_token: Whether the donor's mask token replaces the encoder's own; one that the encoder lacks always is
+            the donor's.
 
     Raises:
-        MimiaError: A model is not a MAE, or latents are not finite.
+        MimiaError: The encoder's family declares no decoder, or latents are not finite.
     """
-    encoder, donor_model = _mae(checkpoint), _mae(donor)
+    encoder, donor_model = native.load(checkpoint), native.load(donor)
+    mask_token = mask_token or _lacks_mask_token(encoder)
     key = {
         "how": "borrowed",
         "encoder": model_id(checkpoint),
         "donor": model_id(donor),
         "aligned on": None if images is None else [images.fingerprint, seed],
-    }
+    } | ({"mask token": "donor's"} if mask_token else {})
 
     def build(work: Path) -> None:
-        joined = _joined(encoder, donor_model)
+        joined = _joined(encoder, donor_model, mask_token=mask_token)
         if images is not None:
-            weight, bias = linear_map(encoder, donor_model, images, seed)
-            with torch.no_grad():
-                first = joined.decoder_embed
-                first.bias.add_(first.weight @ bias)
-                first.weight.copy_(first.weight @ weight)
+            weight, bias = linear_map(joined, donor_model, images, seed)
+            fold(decoder_interface(joined).first_layer(joined), weight, bias)
         native.save(work, joined)
 
     return store.make("decoders", key, build)
 
 
-def linear_map(source: MAE, to: MAE, images: ImageSet, seed: int) -> tuple[Tensor, Tensor]:
-    """Fit W and b so that W·z + b is near the other model's latent of the same patches, by ridge regression.
-
-    Returns:
-        W, (D of ``to``, D of ``source``), and b, (D of ``to``).
-
-    Raises:
-        MimiaError: Latents are not finite.
-    """
-    width, other = source.architecture.width, to.architecture.width
-    gram = torch.zeros(width + 1, width + 1, dtype=torch.float64)
-    product = torch.zeros(width + 1, other, dtype=torch.float64)
-    with torch.inference_mode(), progress("aligning latents", len(images)) as advance:
-        for start in range(0, len(images), _BATCH):
-            chunk = slice(start, start + _BATCH)
-            pixels = torch.from_numpy(images.pixels[chunk])
-            masks = torch.from_numpy(source.spec.scoring_masks(images.ids[chunk], 1, seed))
-            latents = source.encode(pixels, masks).flatten(0, 2).double()
-            latents = torch.cat([latents, torch.ones(len(latents), 1)], dim=1)
-            gram += latents.T @ latents
-            product += latents.T @ to.encode(pixels, masks).flatten(0, 2).double()
-            advance(len(pixels))
-    ridge = torch.eye(width + 1, dtype=torch.float64) * _RIDGE * gram.diagonal().mean()
-    ridge[-1, -1] = 0
-    if gram.isfinite().all() and product.isfinite().all():
-        solution = torch.linalg.solve(gram + ridge, product).float()
-        if solution.isfinite().all():
-            return solution[:-1].T, solution[-1]
-    raise MimiaError(
-        "The latents of two encoders cannot be aligned, as those of one are not finite: set decoder.source (--decoder) "
-        "to fitted."
-    )
-
-
-def _fit(encoder: MAE, spec: ModelSpec, images: ImageSet, trainer: Trainer, work: Path) -> None:
+def _fit(
+    encoder: MaskedImageModel, spec: ModelSpec, parts: FittedParts, images: ImageSet, trainer: Trainer, work: Path
+) -> None:
     recipe = trainer.recipe
-    decoder = mae.SIZES[recipe.size]
-    sizes = {name: getattr(decoder, name) for name in _DECODER_SIZES}
+    architecture = decoder_interface(encoder).attach(encoder.architecture, architecture_for(recipe, spec))
     seed = derived_seed(recipe.seed, "decoder")
-    model = MAE(spec, encoder.architecture.model_copy(update=sizes), torch_generator("cpu", seed, "weights"))
-    weights = _encoder_weights(encoder)
+    model = build(spec, architecture, torch_generator("cpu", seed, "weights"))
+    weights = _encoder_weights(encoder, mask_token=not parts.mask_token)
     model.load_state_dict(model.state_dict() | weights)
+    if isinstance(model, TokenModel):
+        vocabulary = model.tokenizer.architecture.vocabulary
+        model.tokenizer = fit_patch_tokenizer(images.pixels, spec, vocabulary, derived_seed(seed, "tokenizer"))
     for name, value in model.named_parameters():
         if name in weights:
             value.requires_grad_(False)
     trainer.fit_and_save(model, images, seed, work)
 
 
-def _mae(checkpoint: Path) -> MAE:
-    model = native.load(checkpoint)
-    if not isinstance(model, MAE):
-        raise MimiaError(f"{checkpoint} is not a MAE: a decoder can only be fitted to the encoder of one.")
-    return model
-
-
-def _joined(encoder: MAE, donor: MAE) -> MAE:
+def _joined(encoder: MaskedImageModel, donor: MaskedImageModel, *, mask_token: bool) -> MaskedImageModel:
     """Put one model's encoder before another's decoder."""
-    sizes = {name: getattr(donor.architecture, name) for name in _DECODER_SIZES}
-    with torch.device("meta"):
-        joined = MAE(encoder.spec, encoder.architecture.model_copy(update=sizes))
-    weights = {name: value.clone() for name, value in donor.state_dict().items() if mae.of_decoder(name)}
-    joined.load_state_dict(_encoder_weights(encoder) | weights, assign=True)
-    return joined
+    interface = decoder_interface(encoder)
+    kept = _encoder_weights(encoder, mask_token=not mask_token)
+    lent = {
+        name: value.clone()
+        for name, value in donor.state_dict().items()
+        if interface.contains(name) or (mask_token and interface.is_mask_token(name))
+    }
+    joined = build(encoder.spec, interface.attach(encoder.architecture, donor.architecture))
+    joined.load_state_dict(kept | lent, assign=True)
+    return joined.eval()
 
 
-def _encoder_weights(model: MAE) -> dict[str, Tensor]:
-    return {name: value for name, value in model.state_dict().items() if not mae.of_decoder(name)}
+def _encoder_weights(model: MaskedImageModel, *, mask_token: bool) -> dict[str, Tensor]:
+    """Return the weights of an encoder, with its mask token or without."""
+    interface = decoder_interface(model)
+    return {
+        name: value
+        for name, value in model.state_dict().items()
+        if not interface.contains(name) and (mask_token or not interface.is_mask_token(name))
+    }
+
+
+def _lacks_mask_token(model: MaskedImageModel) -> bool:
+    interface = decoder_interface(model)
+    return interface.masked_patch is not None and not any(map(interface.is_mask_token, model.state_dict()))

@@ -16,6 +16,7 @@ from transformers import SwinForMaskedImageModeling
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import native
+from mimia.models.checkpoints.checkpoint_facts import UNMASKED_ENCODER
 from mimia.models.checkpoints.loading import load_checkpoint
 from mimia.models.simmim import SimMIMArchitecture
 from mimia.runtime.errors import MimiaError
@@ -239,6 +240,43 @@ def test_model_without_a_mask_token_is_refused(
     del weights["encoder.mask_token"]
     with pytest.raises(MimiaError, match=r"lacks parameter encoder\.mask_token, without which nothing can be masked"):
         load_checkpoint(save(tmp_path / "simmim.pth", weights, IMG_SIZE=16, MASK_PATCH_SIZE=8))
+
+
+@pytest.mark.parametrize("kind", ["vit", "swin"])
+def test_encoder_without_a_mask_token_opens_for_whole_images(
+    tmp_path: Path, save: Callable[..., Path], kind: str, simmim_states: dict[str, State]
+) -> None:
+    encoder = {name: value for name, value in simmim_states[kind].items() if not name.startswith("decoder.")}
+    with_token = load_checkpoint(save(tmp_path / "with.pth", encoder, IMG_SIZE=16, MASK_PATCH_SIZE=8))
+    del encoder["encoder.mask_token"]
+    opened = load_checkpoint(save(tmp_path / "without.pth", encoder, IMG_SIZE=16, MASK_PATCH_SIZE=8))
+    assert (opened.access, opened.layout) == ("encoder", with_token.layout)
+    assert [text for text in opened.assumed if text not in with_token.assumed] == [UNMASKED_ENCODER]
+    images = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    masks = torch.zeros(2, 1, opened.model.spec.tokens, dtype=torch.bool)
+    with torch.no_grad():
+        torch.testing.assert_close(opened.model.tokens(images, masks), with_token.model.tokens(images, masks))
+        with pytest.raises(MimiaError, match="has no mask token, so that it takes whole images alone"):
+            opened.model.tokens(images, ~masks)
+    native.save(tmp_path / "ours", opened.model)
+    assert load_checkpoint(tmp_path / "ours").model.architecture == opened.model.architecture
+
+
+def test_backbone_of_a_swin_opens_as_the_encoder(
+    tmp_path: Path, save: Callable[..., Path], simmim_states: dict[str, State]
+) -> None:
+    encoder = {name: value for name, value in simmim_states["swin"].items() if name.startswith("encoder.")}
+    bare = {name.removeprefix("encoder."): value for name, value in encoder.items()}
+    whole, backbone = (
+        load_checkpoint(save(tmp_path / f"{name}.pth", state, IMG_SIZE=16, MASK_PATCH_SIZE=8))
+        for name, state in {"whole": encoder, "bare": bare}.items()
+    )
+    assert (backbone.layout, backbone.model.architecture) == (whole.layout, whole.model.architecture)
+    weights = backbone.model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in whole.model.state_dict().items())
+    supervised = bare | {"head.weight": torch.ones(10, 32), "head.bias": torch.ones(10)}
+    with pytest.raises(MimiaError, match=r"has a classification head \(head\.weight\): it is a supervised"):
+        load_checkpoint(save(tmp_path / "supervised.pth", supervised, IMG_SIZE=16, MASK_PATCH_SIZE=8))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import transformers
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import native
+from mimia.models.checkpoints.checkpoint_facts import UNMASKED_ENCODER
 from mimia.models.checkpoints.loading import load_checkpoint
 from mimia.models.huggingface import HuggingFaceArchitecture
 from mimia.runtime.errors import MimiaError
@@ -185,3 +186,38 @@ def test_tokenizer_of_another_vocabulary_is_refused(tmp_path: Path) -> None:
             MimiaError, match=r"is no tokenizer( of 64 tokens|: pass a directory of FlavaImageCodebook)"
         ):
             load_checkpoint(tmp_path / "beit", CheckpointSettings(tokenizer=str(tmp_path / directory)))
+
+
+@pytest.mark.parametrize("mask_token", [True, False])
+@pytest.mark.parametrize("name", ["BeitModel", "BeitModel without pooler", "BeitForImageClassification", "SwinModel"])
+def test_encoder_alone_encodes_as_transformers_does(tmp_path: Path, name: str, mask_token: bool) -> None:
+    kind: Any = getattr(transformers, name.split()[0])
+    if name == "SwinModel":
+        config: Any = transformers.SwinConfig(**SWIN, image_size=16, patch_size=4)
+        reference = kind(config, use_mask_token=mask_token)
+    else:
+        config = transformers.BeitConfig(
+            **VIT, image_size=16, patch_size=4, use_mask_token=mask_token, use_shared_relative_position_bias=True
+        )
+        reference = kind(config, add_pooling_layer=False) if "without" in name else kind(config)
+    for value in reference.parameters():
+        torch.nn.init.normal_(value, std=0.1)
+    reference.train(False).save_pretrained(tmp_path / "theirs")
+    opened = load_checkpoint(tmp_path / "theirs", GIVEN)
+    assert (opened.access, opened.layout) == ("encoder", f"transformers {name.split()[0]}")
+    assert (UNMASKED_ENCODER in opened.assumed) != mask_token
+    assert any("classification head is left out" in text for text in opened.assumed) == ("Classification" in name)
+    images = torch.randint(256, (2, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    masks = torch.zeros(2, 1, 16, dtype=torch.bool)
+    masks[:, :, 5:8] = mask_token
+    model: Any = opened.model
+    with torch.no_grad():
+        hidden = {"bool_masked_pos": masks[:, 0]} if mask_token else {}
+        theirs = reference.base_model(model.spec.normalise(images), **hidden).last_hidden_state
+        torch.testing.assert_close(model.encode(images, masks)[:, 0], theirs if name == "SwinModel" else theirs[:, 1:])
+
+
+def test_tokenizer_of_an_encoder_alone_is_refused(tmp_path: Path, beit: Any) -> None:
+    beit.beit.save_pretrained(tmp_path / "encoder")
+    with pytest.raises(MimiaError, match=r"an encoder alone, which predicts no tokens: leave out"):
+        load_checkpoint(tmp_path / "encoder", CheckpointSettings(tokenizer="somewhere"))

@@ -251,7 +251,7 @@ def test_names_that_are_a_layouts_own_are_no_prefix(tmp_path: Path, states: dict
         check_same(tmp_path / "prefixed.pth", kind, states[kind])
     without = {name: value for name, value in states["SimMIM"].items() if name != "encoder.mask_token"}
     torch.save({"model": without}, tmp_path / "supervised.pth")
-    with pytest.raises(MimiaError, match=r"looks like a SimMIM encoder but lacks parameter encoder\.mask_token"):
+    with pytest.raises(MimiaError, match=r"a SimMIM with its decoder but lacks parameter encoder\.mask_token"):
         loaded(tmp_path / "supervised.pth", "SimMIM")
 
 

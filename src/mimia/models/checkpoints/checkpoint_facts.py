@@ -21,6 +21,10 @@ from mimia.runtime.text import shortened
 
 _Architecture = TypeVar("_Architecture", bound=Architecture)
 _HUGE = 2**31
+UNMASKED_ENCODER = (
+    "the encoder has no mask token, as exports of it have none: one is fitted with the decoder; whether it is as "
+    "masked-image modeling left it, or supervised or fine-tuned, does not show, and is assumed"
+)
 _CELL_SIZE = 32  # pixels, of the official SimMIM and of all its released files
 
 
@@ -238,14 +242,22 @@ class CheckpointFacts:
                 "mae_visualize_*."
             )
 
-    def refuse_without_mask_token(self, name: str) -> None:
-        """Raise if a model of SimMIM has no mask token.
+    def has_mask_token(self, name: str, *, whole: bool) -> bool:
+        """Return whether a SimMIM has its mask token, and note it of an encoder that has none.
+
+        Args:
+            name: Of the mask token.
+            whole: Whether the model has its decoder.
 
         Raises:
-            MimiaError: There is no mask token.
+            MimiaError: It has its decoder and no mask token.
         """
-        if name not in self.state:
+        if name in self.state:
+            return True
+        if whole:
             raise MimiaError(
-                f"{self.path} looks like a SimMIM encoder but lacks parameter {name}, without which nothing can be "
-                "masked: pass the checkpoint as pre-training left it, not a supervised or fine-tuned one."
+                f"{self.path} looks like a SimMIM with its decoder but lacks parameter {name}, without which nothing "
+                "can be masked: pass the checkpoint as pre-training left it."
             )
+        self.remarks.append(UNMASKED_ENCODER)
+        return False

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from mimia.config.settings import CheckpointSettings
+from mimia.config.settings import CheckpointSettings, DecoderSource
 from mimia.models.base import MaskedImageModel
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.channel_order import in_rgb
@@ -78,6 +78,11 @@ class LoadedCheckpoint:
     def access(self) -> Literal["decoder", "encoder"]:
         """How much of the model there is."""
         return "decoder" if self.model.has_decoder else "encoder"
+
+    @property
+    def usual_decoder(self) -> DecoderSource:
+        """Whose decoder reconstructs if no setting says it: its own, or one that is fitted."""
+        return "own" if self.model.has_decoder else "fitted"
 
 
 def load_model(target: ModelSource, settings: CheckpointSettings | Mapping[str, Any] | None = None) -> MaskedImageModel:

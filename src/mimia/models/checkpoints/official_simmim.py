@@ -1,4 +1,8 @@
-"""Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin."""
+"""Files of the official SimMIM (microsoft/SimMIM): with a ViT, whose names and shapes are ours, or with a Swin.
+
+A Swin opens also without the ``encoder.`` before its names, as exports of the backbone are. A ViT does not: its names
+would be those of a BEiT too.
+"""
 
 import math
 from collections.abc import Collection
@@ -18,6 +22,7 @@ from mimia.models.sizes import divisors
 from mimia.runtime.errors import MimiaError
 
 _TABLE = "encoder.rel_pos_bias.relative_position_bias_table"
+_BACKBONE = ("patch_embed.proj.weight", "layers.0.blocks.0.attn.relative_position_bias_table")
 _OF_CLASS_TOKEN = 3  # rows of the table
 _INDEX = "encoder.rel_pos_bias.relative_position_index"
 
@@ -29,9 +34,13 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
         MimiaError: Its sizes cannot be read or contradict each other.
     """
     facts = CheckpointFacts(contents.path, contents.state, from_yacs(contents.beside), given)
+    if _is_backbone(facts.state):
+        facts.refuse_heads()
+        facts.state = {f"encoder.{name}": value for name, value in facts.state.items()}
     if facts.has("encoder.layers."):
         return official_swin.read_facts(facts, "official SimMIM")
-    facts.refuse_without_mask_token("encoder.mask_token")
+    has_decoder = facts.has("decoder.")
+    mask_token = facts.has_mask_token("encoder.mask_token", whole=has_decoder)
     width, channels, patch = facts.patches("encoder.patch_embed.proj.weight")
     rows, heads = facts.shape(_TABLE, 2)
     grid = _grid(facts, rows - _OF_CLASS_TOKEN, patch)
@@ -40,11 +49,15 @@ def read(contents: Contents, given: CheckpointSettings) -> ParsedCheckpoint:
         raise MimiaError(
             f"{facts.path} orders its relative positions otherwise than the official SimMIM: it cannot be read."
         )
-    has_decoder = facts.has("decoder.")
     size = (grid[0] * patch, grid[1] * patch)
     spec = facts.spec(channels, visible=has_decoder, image_size=size, patch_size=patch, **facts.simmim_masks(patch))
     architecture = facts.architecture(
-        SimMIMArchitecture, width=width, depth=facts.depth("encoder.blocks"), heads=heads, decoder=has_decoder
+        SimMIMArchitecture,
+        width=width,
+        depth=facts.depth("encoder.blocks"),
+        heads=heads,
+        decoder=has_decoder,
+        mask_token=mask_token,
     )
     kind = "with" if has_decoder else "without"
     return facts.parsed(
@@ -66,8 +79,15 @@ def _grid(facts: CheckpointFacts, offsets: int, patch: int) -> tuple[int, int]:
     return checked_grid(facts, found, patch)
 
 
+def _is_backbone(names: Collection[str]) -> bool:
+    """Return whether names are of a Swin without what stands before them in a SimMIM."""
+    return all(name in names for name in _BACKBONE)
+
+
 def _recognise(names: Collection[str]) -> bool:
     """Return whether names are of a SimMIM, and not of an MAE whose names all begin with ``encoder.``."""
+    if _is_backbone(names):
+        return True
     has_positions = "encoder.pos_embed" in names and "encoder.mask_token" not in names
     is_mae = has_positions or any_starts_with("encoder.decoder_")(names)
     return any_starts_with("encoder.patch_embed.proj.")(names) and not is_mae

@@ -36,7 +36,8 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
     Raises:
         MimiaError: Sizes cannot be read, contradict each other, or are none that transformers' model can have.
     """
-    facts.refuse_without_mask_token("encoder.mask_token")
+    has_decoder = facts.has("decoder.")
+    mask_token = facts.has_mask_token("encoder.mask_token", whole=has_decoder)
     width, channels, patch = facts.patches("encoder.patch_embed.proj.weight")
     stages = facts.depth("encoder.layers")
     tables = [
@@ -55,7 +56,6 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
             "side of its training images."
         )
     hidden = facts.shape("encoder.layers.0.blocks.0.mlp.fc1.weight", 2)[0]
-    has_decoder = facts.has("decoder.")
     architecture = facts.architecture(
         HuggingFaceArchitecture,
         model_type="swin",
@@ -68,6 +68,7 @@ def read_facts(facts: CheckpointFacts, maker: str) -> ParsedCheckpoint:
             "encoder_stride": patch * 2 ** (stages - 1),
         },
         decoder=has_decoder,
+        mask_token=mask_token,
     )
     masks = facts.simmim_masks(patch)
     spec = facts.spec(channels, visible=has_decoder, image_size=image_size, patch_size=patch, **masks)

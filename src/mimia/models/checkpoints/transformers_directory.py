@@ -1,6 +1,7 @@
 """Directories that transformers wrote, by way of its own loader, which alone knows the names in its files."""
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -165,12 +166,14 @@ def open_directory(source: str | Path) -> Directory:
     return Directory(path, read_object(path / "config.json"))
 
 
-def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
+def load_weights(directory: Directory, kind: Any, optional: str = r"$^", **options: Any) -> dict[str, Tensor]:
     """Load a directory as a class of transformers, and return the weights by their names in memory.
 
     Args:
         directory: What transformers wrote.
         kind: The class.
+        optional: Pattern of the names of parameters that may be missing; those that are, are not returned.
+        options: Arguments of the class.
 
     Raises:
         MimiaError: A parameter would be made up, left out or shaped otherwise than the configuration says.
@@ -180,14 +183,20 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
     try:
         with silence():
             model, found = kind.from_pretrained(
-                path, output_loading_info=True, ignore_mismatched_sizes=True, local_files_only=True, dtype="auto"
+                path,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                local_files_only=True,
+                dtype="auto",
+                **options,
             )
     except Exception as error:  # a damaged file can fail in any way
         raise MimiaError(
             f"{path} cannot be opened by transformers as {kind.__name__} ({in_short(error)}): copy it again, or "
             "correct its config.json."
         ) from error
-    for name in sorted(found["missing_keys"]):
+    missing = {name for name in found["missing_keys"] if re.search(optional, name)}
+    for name in sorted(set(found["missing_keys"]) - missing):
         hint = f"it seems to hold an encoder alone ({WHERE_IS_THE_DECODER})" if "decoder" in name else "it is not whole"
         raise MimiaError(f"{path} lacks parameter {shortened(name)}, which would be made up at random: {hint}.")
     for name in sorted(found["unexpected_keys"]):
@@ -197,7 +206,7 @@ def load_weights(directory: Directory, kind: Any) -> dict[str, Tensor]:
         )
     for name, in_file, wanted in sorted(found["mismatched_keys"]):
         raise MimiaError(f"{path}: {name} has the shape {tuple(in_file)}, but config.json asks for {tuple(wanted)}.")
-    weights: dict[str, Tensor] = model.state_dict()
+    weights = {name: value for name, value in model.state_dict().items() if name not in missing}
     # Some versions swap parameters on loading, such as two layer norms of BEiT: a name in the file means what it says.
     return {name: held.get(name, value) for name, value in weights.items()}
 
