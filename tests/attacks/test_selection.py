@@ -104,5 +104,5 @@ def test_attacks_on_latents_are_for_families_that_predict_them(family: str) -> N
     missing = [name for name in select(("all",), of_mae)[0] if name not in attacks]
     assert missing == ["dov4mm", "dov4mm-calibrated"]
     assert f"made for mae alone and not for {family}" in not_run["dov4mm"]
-    table = {row["attack"]: row["families"] for row in attack_table()}
-    assert (table["dov4mm"], table["threshold"], table["similarity"]) == ("mae", "all", "all")
+    table = {row["attack"]: row["access"] for row in attack_table()}
+    assert (table["dov4mm"], table["threshold"], table["similarity"]) == ("encoder (mae)", "encoder", "embeddings")

@@ -206,7 +206,7 @@ def test_reference_that_does_not_compare_is_refused(run: Run, root: Path, contin
 def test_run_without_any_model_to_compare_with_is_refused(run: Run) -> None:
     with pytest.raises(MimiaError, match=r"raise shadows.count \(--shadows\), or pass --references"):
         run(references=[], shadows={"count": 0})
-    with pytest.raises(MimiaError, match=r"'ensemble' learns from 2 shadow models and has 0: raise shadows.count"):
+    with pytest.raises(MimiaError, match=r"'ensemble' needs 2 shadow models and has 0: raise shadows.count"):
         run(attacks={"names": ["ensemble"]})
 
 

@@ -1,5 +1,7 @@
+import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from mimia.models.checkpoints import native
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.pool import pretrained, pretrained_shadows
 from mimia.pretraining.specs import spec_for
+from mimia.pretraining.start import open_start
 from mimia.pretraining.trainer import Trainer
 from mimia.runtime.arrays import Pixels, content_id, fingerprint_of_ids
 from mimia.runtime.compute import ComputeSettings
@@ -121,7 +124,7 @@ def test_training_is_not_left_after_its_end() -> None:
 def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings have other weights by `test_settings_of_the_training_reach_it`; here they have other names."""
     monkeypatch.setattr(Trainer, "fit_and_save", lambda _, model, images, seed, work: native.save(work, model))
-    covered = OTHER_VALUES.keys() | {key for changes in OF_OTHERS for key in changes} | {"preset", "seed"}
+    covered = OTHER_VALUES.keys() | {key for changes in OF_OTHERS for key in changes} | {"preset", "seed", "start_from"}
     assert covered == set(Recipe.model_fields)
     images = digits.take(np.arange(20))
     paths = [
@@ -134,6 +137,30 @@ def test_another_setting_never_reuses_a_model(digits: ImageSet, store: Store, mo
         pretrain(digits.take(np.arange(20)[::-1]), store, make_recipe()),
     ]
     assert len(set(paths)) == len(paths)
+
+
+def test_training_that_starts_from_a_checkpoint_has_its_weights_and_is_named_by_them(
+    digits: ImageSet, store: Store, tmp_path: Path
+) -> None:
+    images, recipe = digits.take(np.arange(20)), make_recipe(epochs=1, base_learning_rate=1e-9)
+    context = TrainingContext(COMPUTE, store)
+    first, second = (pretrained(images, spec_for(images, recipe), recipe, seed, context) for seed in (1, 2))
+    started = {}
+    for base in (first, second):
+        shutil.copytree(base, tmp_path / base.name)
+        given = recipe.model_copy(update={"start_from": str(tmp_path / base.name)})
+        begun = open_start(given, images, context)
+        started[base] = pretrained(images, spec_for(images, given, begun.start), given, 3, begun)
+        weights = native.load(started[base]).state_dict()
+        for name, value in native.load(base).state_dict().items():  # the learning rate moves next to nothing
+            torch.testing.assert_close(weights[name], value, atol=1e-6, rtol=1e-5)
+    assert len({first, second, *started.values()}) == 4
+    wider = replace(images, pixels=np.repeat(images.pixels, 3, axis=1))
+    given = recipe.model_copy(update={"start_from": str(first)})
+    with pytest.raises(
+        MimiaError, match=r"No training can start from .*: it takes images of 1×8×8, and these are of 3"
+    ):
+        open_start(given, wider, context)
 
 
 def test_statistics_of_the_pixels_are_part_of_the_name(digits: ImageSet, store: Store) -> None:

@@ -101,12 +101,9 @@ def obstacle(attack: Attack, threat_model: ThreatModel) -> str | None:
 def _missing_models(attack: Attack, threat_model: ThreatModel) -> str | None:
     """Return which models an attack lacks that is not online, or None if it lacks none."""
     needed, shadows, references = attack.requirements.shadows, threat_model.shadows, threat_model.references
-    if attack.learns and shadows < needed:
-        return f"learns from {needed} shadow models and has {shadows}: raise shadows.count"
-    # One shadow takes the target's place; without shadows, nothing does.
-    if shadows + references < needed - (shadows == 0):
-        return f"needs {needed} shadow models and has {shadows + references}: raise shadows.count"
-    return None
+    # References are no shadows to learn from. One shadow takes the target's place; without shadows, nothing does.
+    there = shadows if attack.learns else shadows + references + (shadows == 0)
+    return None if there >= needed else f"needs {needed} shadow models and has {shadows}: raise shadows.count"
 
 
 def _lacking_decoder(needed: Collection[DecoderUse], threat_model: ThreatModel) -> str | None:
@@ -179,10 +176,9 @@ def attack_table() -> list[dict[str, str]]:
         rows.append(
             {
                 "attack": name,
-                "access": access_of(requirements),
+                "access": f"{access_of(requirements)}{_families(requirements)}",
                 "shadows": f"{requirements.shadows}{' online' if requirements.online else ''}",
                 "population": "yes" if requirements.population else "no",
-                "families": _families(requirements),
                 "signals": ", ".join(requirements.signals),
                 "paper": attack.paper,
             }
@@ -191,9 +187,9 @@ def attack_table() -> list[dict[str, str]]:
 
 
 def _families(requirements: Requirements) -> str:
-    """Return the families whose encoders alone an attack can be run on."""
+    """Return in brackets the families whose encoders alone an attack can be run on; nothing if it is all of them."""
     fitting = [name for name in FAMILIES if _decoders(requirements) <= decoders_of(name)]
-    return "all" if len(fitting) == len(FAMILIES) else ", ".join(fitting)
+    return "" if len(fitting) == len(FAMILIES) else f" ({', '.join(fitting)})"
 
 
 def signal_table() -> list[dict[str, str]]:

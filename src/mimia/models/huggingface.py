@@ -36,15 +36,17 @@ class HuggingFaceArchitecture(Architecture):
             channels) and without dropout, which is always 0.
         decoder: Whether the model can reconstruct, or is an encoder alone.
         mask_token: Whether the encoder has a token for masked patches, which exports of an encoder alone may lack.
+        shifted: Whether a DeiT predicts each patch from the token before its own, as transformers did before 5.9.
     """
 
-    later: ClassVar[frozenset[str]] = frozenset({"mask_token"})
+    later: ClassVar[frozenset[str]] = frozenset({"mask_token", "shifted"})
 
     family: Literal["transformers"] = "transformers"
     model_type: ModelType
     config: CheckedConfig
     decoder: bool = True
     mask_token: bool = True
+    shifted: bool = False
 
 
 _SWIN: dict[SizeName, tuple[int, list[int], list[int], int]] = {  # width, depths and heads of the stages, window
@@ -157,6 +159,10 @@ class HuggingFaceModel(MaskedImageModel):
 
     def reconstruct(self, images: Tensor, masks: Tensor) -> Tensor:
         """Predict all patches in data-set-normalised pixels: (B, K, L, p*p*C)."""
+        if self.architecture.shifted:
+            tokens = self.encode(images, masks)[:, :, 1:-1].flatten(0, 1)
+            grid = tokens.mT.reshape(len(tokens), -1, *self.spec.grid)
+            return patchify(self.model.decoder(grid), self.spec.patch_size).view(*masks.shape, -1).float()
         pixels, flat = for_each_mask(self.spec.normalise(images), masks)
         with outside_inference_mode():
             predicted: Tensor = self.model(pixels, bool_masked_pos=flat).reconstruction

@@ -1,16 +1,19 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from mimia.config.settings import CheckpointSettings
 from mimia.models.checkpoints import native
 from mimia.models.checkpoints.checkpoint_facts import UNMASKED_ENCODER
 from mimia.models.checkpoints.loading import load_checkpoint
 from mimia.models.huggingface import HuggingFaceArchitecture
+from mimia.models.patches import unpatchify
 from mimia.runtime.errors import MimiaError
 
 VIT: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -119,6 +122,24 @@ def test_supervised_swin_that_calls_itself_a_masked_image_model_is_refused(tmp_p
         MimiaError, match=r"lacks parameter decoder\.0\.bias, .* at random: it seems to hold an encoder"
     ):
         load_checkpoint(tmp_path / "supervised", GIVEN)
+
+
+def test_deit_of_transformers_4_reconstructs_what_it_did_there(tmp_path: Path) -> None:
+    """Golden arrays of transformers 4.57.6; today's transformers predicts another picture of the same file."""
+    source = Path(__file__).parent / "deit_of_transformers_4"
+    golden = load_file(source / "golden.safetensors")
+    given = CheckpointSettings(mean=(0, 0, 0), std=(1, 1, 1), cell_size=4)
+    opened = load_checkpoint(source, given)
+    patches = opened.model.reconstruct(golden["pixels"], golden["masks"][:, None])
+    torch.testing.assert_close(unpatchify(patches[0], 4, (2, 2)), golden["picture"], atol=1e-5, rtol=1e-5)
+    native.save(tmp_path / "own", opened.model)
+    again = native.load(tmp_path / "own").reconstruct(golden["pixels"], golden["masks"][:, None])
+    assert torch.equal(again, patches)
+    config = json.loads((source / "config.json").read_text())
+    del config["transformers_version"]
+    shutil.copytree(source, tmp_path / "theirs")
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
+    assert any("no transformers_version" in each for each in load_checkpoint(tmp_path / "theirs", given).assumed)
 
 
 @pytest.fixture(

@@ -23,6 +23,8 @@ from mimia.models.huggingface import HuggingFaceArchitecture, ModelType, configu
 from mimia.models.tokenizer import TokenizerArchitecture
 from mimia.runtime.errors import MimiaError
 
+_UNSHIFTED = (5, 9)
+"""Version of transformers from which on a DeiT predicts each patch from its own token."""
 _BEIT_MASKED = 75 / 196  # of the official BEiT (arXiv 2106.08254)
 _ENCODERS = {"BeitModel": "model.beit.", "BeitForImageClassification": "model.", "SwinModel": "model.swin."}
 """Classes of encoders alone, and what is put before the names of their weights."""
@@ -67,8 +69,20 @@ def _read_wrapped(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpo
         config=directory.settings(*configuration(spec, {})) | ({"encoder_stride": stride} if alone else {}),
         decoder=not alone,
         mask_token=_has_mask_token(state),
+        shifted=not alone and directory.config["model_type"] == "deit" and _is_shifted(directory, facts),
     )
     return facts.parsed(f"transformers {directory.architecture}", spec, architecture, state=state)
+
+
+def _is_shifted(directory: Directory, facts: CheckpointFacts) -> bool:
+    """Return whether a DeiT was trained to predict each patch from the token before its own."""
+    written = re.match(r"(\d+)\.(\d+)", str(directory.config.get("transformers_version")))
+    if written is None:
+        facts.remarks.append(
+            "config.json has no transformers_version: each patch is predicted from its own token, as from 5.9 on, and "
+            "not from the one before"
+        )
+    return written is not None and (int(written[1]), int(written[2])) < _UNSHIFTED
 
 
 def _read_beit(directory: Directory, facts: CheckpointFacts) -> ParsedCheckpoint:
