@@ -13,10 +13,11 @@ from mimia.cli.options import (
     SKIPPED,
     Assignments,
     Config,
+    PlanOnly,
     settings_of,
     with_settings,
 )
-from mimia.cli.output import print_result
+from mimia.cli.output import run_and_print
 
 app = typer.Typer()
 _IMAGES = {
@@ -32,11 +33,15 @@ _IMAGES = {
 
 
 @app.command(cls=with_settings(MODEL, _IMAGES, SKIPPED, RECIPE, SEED, ATTACKS, PLACE, OUT))
-def audit(ctx: typer.Context, config: Config = None, assignments: Assignments = None) -> None:
-    """Audit a model whose members are known; without arguments, one that is trained here on the built-in digits."""
+def audit(ctx: typer.Context, plan: PlanOnly = False, config: Config = None, assignments: Assignments = None) -> None:
+    """Audit a model whose members are known; without arguments, one that is trained here on the built-in digits.
+
+    If the model was continued from a public one, pass that with --references: nothing else shows so much, and nothing
+    is trained.
+    """
     settings = settings_of(ctx, config, assignments)
-    from mimia.jobs.audit import audit as run_audit
+    from mimia.jobs.audit import prepare_audit
+    from mimia.jobs.inputs import JobInputs
 
     directory = run_directory("audit", settings)
-    result = run_audit(settings=settings)
-    print_result(result.report, result.save(directory))
+    run_and_print(prepare_audit(JobInputs(settings, {})), directory, plan_only=plan)

@@ -26,6 +26,7 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="Any setting by its key, as in --set recipe.epochs=800.", metavar="KEY=VALUE"),
 ]
+PlanOnly = Annotated[bool, typer.Option("--plan", help="Show what would be trained and queried, and stop there.")]
 
 PLACE = {"--device": "compute.device", "--store": "store"}
 SKIPPED = {"--allow-skipped": "data.allow_skipped"}

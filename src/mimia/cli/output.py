@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
+    from mimia.jobs.audit import PreparedAudit
+    from mimia.jobs.infer import PreparedInference
     from mimia.report.schema import Report
 
 
@@ -21,6 +23,23 @@ def print_table(rows: list[dict[str, str]]) -> None:
     for row in rows:
         table.add_row(*row.values())
     Console().print(table)
+
+
+def run_and_print(job: "PreparedAudit | PreparedInference", directory: Path, *, plan_only: bool) -> None:
+    """Show the plan of a job, and run it unless only the plan is asked for.
+
+    Args:
+        job: The job.
+        directory: Where its report is written.
+        plan_only: Whether to stop after the plan, which then goes to standard output.
+    """
+    plan = str(job.plan())
+    if plan_only:
+        typer.echo(plan)
+        return
+    typer.echo(plan, err=True)
+    result = job.run()
+    print_result(result.report, result.save(directory))
 
 
 def print_result(report: "Report", page: Path) -> None:

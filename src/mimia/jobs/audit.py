@@ -1,22 +1,74 @@
 """The main job: does this encoder give away the images that it was pre-trained on?"""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_audit
 from mimia.data.sources.base import SourceLike
+from mimia.data.splits import Split
 from mimia.evaluation.evaluate import evaluate_together
-from mimia.jobs.inputs import job_inputs, sources_of
+from mimia.jobs.inputs import JobInputs, job_inputs, sources_of
 from mimia.jobs.results import AuditResult
-from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
+from mimia.pipeline.check import NearDuplicates, check_validity, handle_near_duplicates, refuse_too_few
 from mimia.pipeline.collect import collect_signals
-from mimia.pipeline.context import prepare
+from mimia.pipeline.context import AuditContext, prepare
 from mimia.pipeline.outcome import Outcome
+from mimia.pipeline.plan import Plan, plan_run
 from mimia.pipeline.score import score_images
 from mimia.report.audit import audit_report, audit_table
 from mimia.validity.verdict import deciding_attack
+
+
+@dataclass(frozen=True)
+class PreparedAudit:
+    """An audit whose target is open and whose images are read and split.
+
+    Attributes:
+        context: What it works with.
+        split: Roles of the images.
+        near_duplicates: Near-duplicates on the two sides.
+    """
+
+    context: AuditContext
+    split: Split
+    near_duplicates: NearDuplicates
+
+    def plan(self) -> Plan:
+        """Return what the audit is going to do, as its first batches show."""
+        return plan_run(self.context, self.split)
+
+    def run(self) -> AuditResult:
+        """Train, query, attack and judge; what the store has is not computed again."""
+        context, split = self.context, self.split
+        signals = collect_signals(context, split)
+        scores = score_images(context, split, signals)
+        on_sides = split.evaluated.on_sides
+        evaluations = evaluate_together(
+            [each.of_images(on_sides) for each in scores],
+            split.evaluated.members.mask[on_sides],
+            context.settings.evaluation,
+        )
+        deciding = scores[evaluations.index(deciding_attack(evaluations))]
+        validity = check_validity(context, split, signals, deciding, self.near_duplicates)
+        outcome = Outcome(context, split, signals, scores, evaluations, deciding, validity, self.near_duplicates)
+        return AuditResult(audit_report(outcome), audit_table(outcome))
+
+
+def prepare_audit(inputs: JobInputs) -> PreparedAudit:
+    """Open the target, read the images and split them.
+
+    Raises:
+        MimiaError: The settings, the images or the checkpoint do not allow an audit.
+    """
+    settings = inputs.settings
+    context = prepare(settings, inputs.resolve(sources_of(settings)), inputs.objects)
+    split = split_for_audit(context.images, context.loaded.rows, settings.split, context.requirements)
+    split, near_duplicates = handle_near_duplicates(context, split)
+    refuse_too_few(split)
+    return PreparedAudit(context, split, near_duplicates)
 
 
 def audit(
@@ -45,20 +97,4 @@ def audit(
         MimiaError: The settings, the images or the checkpoint do not allow an audit.
     """
     given = {"target": target, "members": members, "nonmembers": nonmembers, "reference": reference}
-    inputs = job_inputs(settings, references, **given)
-    context = prepare(inputs.settings, inputs.resolve(sources_of(inputs.settings)), inputs.objects)
-    split = split_for_audit(context.images, context.loaded.rows, inputs.settings.split, context.requirements)
-    split, near_duplicates = handle_near_duplicates(context, split)
-    refuse_too_few(split)
-    signals = collect_signals(context, split)
-    scores = score_images(context, split, signals)
-    on_sides = split.evaluated.on_sides
-    evaluations = evaluate_together(
-        [each.of_images(on_sides) for each in scores],
-        split.evaluated.members.mask[on_sides],
-        inputs.settings.evaluation,
-    )
-    deciding = scores[evaluations.index(deciding_attack(evaluations))]
-    validity = check_validity(context, split, signals, deciding, near_duplicates)
-    outcome = Outcome(context, split, signals, scores, evaluations, deciding, validity, near_duplicates)
-    return AuditResult(audit_report(outcome), audit_table(outcome))
+    return prepare_audit(job_inputs(settings, references, **given)).run()

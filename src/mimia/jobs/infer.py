@@ -2,22 +2,80 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_inference
 from mimia.data.sources.base import SourceLike
+from mimia.data.splits import Split
 from mimia.evaluation.evaluate import best_on_shadows, evaluate_candidates
-from mimia.jobs.inputs import job_inputs
+from mimia.jobs.inputs import JobInputs, job_inputs
 from mimia.jobs.results import InferenceResult
-from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
+from mimia.pipeline.check import NearDuplicates, check_validity, handle_near_duplicates, refuse_too_few
 from mimia.pipeline.collect import collect_signals
-from mimia.pipeline.context import prepare
+from mimia.pipeline.context import AuditContext, prepare
 from mimia.pipeline.outcome import Outcome
+from mimia.pipeline.plan import Plan, plan_run
 from mimia.pipeline.score import rank_candidates, score_images
 from mimia.report.inference import inference_report, inference_table
 from mimia.runtime.errors import MimiaError
+
+
+@dataclass(frozen=True)
+class PreparedInference:
+    """An inference whose target is open and whose images are read and split.
+
+    Attributes:
+        context: What it works with.
+        split: Roles of the images.
+        near_duplicates: Near-duplicates on the two sides.
+        named: The candidates as a user calls them.
+    """
+
+    context: AuditContext
+    split: Split
+    near_duplicates: NearDuplicates
+    named: str
+
+    def plan(self) -> Plan:
+        """Return what the inference is going to do, as its first batches show."""
+        return plan_run(self.context, self.split)
+
+    def run(self) -> InferenceResult:
+        """Train, query, attack and judge; what the store has is not computed again."""
+        context, split, settings = self.context, self.split, self.context.settings
+        signals = collect_signals(context, split)
+        scores = score_images(context, split, signals)
+        deciding = scores[best_on_shadows([each.shadow_auc for each in scores])]
+        ranked = rank_candidates(context, split, signals, deciding)
+        evaluation = evaluate_candidates(deciding, split.evaluated.candidates.mask, ranked, settings.evaluation)
+        validity = check_validity(context, split, signals, deciding, self.near_duplicates)
+        outcome = Outcome(context, split, signals, scores, (evaluation,), deciding, validity, self.near_duplicates)
+        report = inference_report(outcome, ranked, f"infer --candidates {shlex.quote(self.named)}")
+        return InferenceResult(report, inference_table(outcome, report))
+
+
+def prepare_inference(inputs: JobInputs, candidates: SourceLike) -> PreparedInference:
+    """Open the target, read the images and split them.
+
+    Raises:
+        MimiaError: The settings, the images or the checkpoint do not allow it.
+    """
+    settings = inputs.settings
+    if not (settings.target or settings.embeddings) or settings.data.reference is None:
+        raise MimiaError(
+            "An inference needs a target (--target or --embeddings) and images like the candidates that the target was "
+            "not trained on (--reference)."
+        )
+    sources = {"candidates": candidates, **inputs.resolve({"reference": settings.data.reference})}
+    context = prepare(settings, sources, inputs.objects)
+    split = split_for_inference(context.images, context.loaded.rows, settings.split, context.requirements)
+    split, near_duplicates = handle_near_duplicates(context, split)
+    refuse_too_few(split)
+    named = str(candidates) if isinstance(candidates, str | Path) else "(images in memory)"
+    return PreparedInference(context, split, near_duplicates, named)
 
 
 def infer(
@@ -41,23 +99,4 @@ def infer(
         MimiaError: The settings, the images or the checkpoint do not allow it.
     """
     inputs = job_inputs(settings, references, target=target, reference=reference)
-    if not (inputs.settings.target or inputs.settings.embeddings) or inputs.settings.data.reference is None:
-        raise MimiaError(
-            "An inference needs a target (--target or --embeddings) and images like the candidates that the target was "
-            "not trained on (--reference)."
-        )
-    sources = {"candidates": candidates, **inputs.resolve({"reference": inputs.settings.data.reference})}
-    context = prepare(inputs.settings, sources, inputs.objects)
-    split = split_for_inference(context.images, context.loaded.rows, inputs.settings.split, context.requirements)
-    split, near_duplicates = handle_near_duplicates(context, split)
-    refuse_too_few(split)
-    signals = collect_signals(context, split)
-    scores = score_images(context, split, signals)
-    deciding = scores[best_on_shadows([each.shadow_auc for each in scores])]
-    ranked = rank_candidates(context, split, signals, deciding)
-    evaluation = evaluate_candidates(deciding, split.evaluated.candidates.mask, ranked, inputs.settings.evaluation)
-    validity = check_validity(context, split, signals, deciding, near_duplicates)
-    outcome = Outcome(context, split, signals, scores, (evaluation,), deciding, validity, near_duplicates)
-    named = str(candidates) if isinstance(candidates, str | Path) else "(images in memory)"
-    report = inference_report(outcome, ranked, f"infer --candidates {shlex.quote(named)}")
-    return InferenceResult(report, inference_table(outcome, report))
+    return prepare_inference(inputs, candidates).run()

@@ -20,7 +20,9 @@ from mimia.pretraining.pool import pretrained
 from mimia.runtime.arrays import Floats
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.progress import say
+from mimia.runtime.rehearsal import Rehearsal
 from mimia.runtime.seeds import derived_seed
+from mimia.runtime.text import duration
 
 _FIRST_EPOCHS, _LAST_EPOCHS = 50, 3200
 _DEVIATION = 0.05  # of log-quantities between models of equal training
@@ -70,8 +72,8 @@ def fitting_size(
     if smaller is training:
         return replace(training, chosen={**training.chosen, "size": "target"})
     note = (
-        f"{count} shadows of the target's size would train for about {_minutes(seconds)}, and shadows.minutes is "
-        f"{settings.minutes:g}: they are of the size {smaller.recipe.size} (about {_minutes(shorter)}), by which "
+        f"{count} shadows of the target's size would train for about {duration(seconds)}, and shadows.minutes is "
+        f"{settings.minutes:g}: they are of the size {smaller.recipe.size} (about {duration(shorter)}), by which "
         "somewhat fewer members are found"
     )
     chosen = {**training.chosen, "size": smaller.recipe.size}
@@ -109,6 +111,17 @@ def matching_epochs(
         spec: Images, masking and target space.
         target: Checkpoint directory of the target, with its own decoder.
     """
+    if isinstance(training.context.store, Rehearsal):
+        return replace(
+            training,
+            recipe=training.recipe.model_copy(update={"epochs": _FIRST_EPOCHS}),
+            notes=(
+                *training.notes,
+                f"the file does not say for how many epochs the target was trained: shadows of {_FIRST_EPOCHS}, "
+                f"{2 * _FIRST_EPOCHS}, {4 * _FIRST_EPOCHS} … epochs find that out, and times here are of "
+                f"{_FIRST_EPOCHS} epochs",
+            ),
+        )
     unseen = unseen.take(np.arange(min(len(unseen), _COMPARED)))
     compute = training.context.compute
     wanted = _quantities(reconstruction_errors(native.load(target), unseen, compute).own)
@@ -160,7 +173,3 @@ def _quantities(errors: Floats) -> Floats:
     """Return the mean and the spread of an image's log-error; a model that is trained longer differs more in them."""
     logs = np.log(np.maximum(errors, _SMALLEST))
     return np.array([logs.mean(), np.log(logs.std() + _SMALLEST)])
-
-
-def _minutes(seconds: float) -> str:
-    return f"{max(1, round(seconds / 60)):,} minutes"

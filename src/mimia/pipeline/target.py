@@ -155,7 +155,8 @@ class CheckpointTarget(Target):
             MimiaError: It is other people's, and the pixels do not say what nothing else does, or it reconstructs
                 images worse than their mean colour does.
         """
-        loaded = identify(self.loaded, identifying(images, split, settings.evaluation.seed), settings.compute)
+        self.loaded = identify(self.loaded, identifying(images, split, settings.evaluation.seed), settings.compute)
+        loaded = self.loaded
         checkpoint = to_native(loaded, store)
         spec = loaded.model.spec
         if self.decoder == "own" and native.load_training(checkpoint) is None:

@@ -27,12 +27,14 @@ from mimia.runtime.arrays import Indices
 from mimia.runtime.compute import accelerator, hardware, versions
 from mimia.runtime.interruption import Stopped, saving_before_stop
 from mimia.runtime.progress import progress, say
+from mimia.runtime.rehearsal import EstimatedWork, Rehearsal
 from mimia.runtime.sealed import discard, is_intact, sealing
 from mimia.runtime.seeds import derived_seed
 
 _ON_DEVICE = 4 * 2**30  # bytes of images that are kept on the device as a whole
 _SAVE_EVERY = 20.0  # seconds
 _WORK = "training"  # directory of a training that goes on
+_REHEARSED, _MOST_REHEARSED = 0.3, 20  # seconds, and steps at most
 STATE = "training.pt"
 """File of the state of a training that was left before its end."""
 
@@ -66,8 +68,11 @@ class Trainer:
         hooks: dict[str, TrainerHooks] = {name: each.hooks() for name, each in self.recipe.defences.items()}
         for each in hooks.values():
             each.start(run)
+        loop = _Loop(run, hooks, work / STATE)
+        if isinstance(self._context.store, Rehearsal):
+            return loop.rehearse(self._context.store)
         try:
-            training = _Loop(run, hooks, work / STATE).train()
+            training = loop.train()
             check_end(run, hooks.values())
         except DivergenceError:
             discard(work / STATE)
@@ -142,6 +147,28 @@ class _Loop:
         if run.last_step < run.steps:
             self._save()
         return self._finish()
+
+    def rehearse(self, rehearsal: Rehearsal) -> Training:
+        """Take the first steps and the end of an epoch alone, and record how long all that are left will take."""
+        run, left, taken = self._run, self._run.last_step - self._step, 0
+        run.model.train()
+        self._first_step()  # prepares what the others use
+        started = time.perf_counter()
+        while taken < _MOST_REHEARSED and (not taken or time.perf_counter() - started < _REHEARSED):
+            self._first_step()
+            taken += 1
+        seconds = (time.perf_counter() - started) / taken
+        started = time.perf_counter()
+        for each in self._hooks.values():
+            each.on_epoch(1)
+        seconds += (time.perf_counter() - started) / run.steps_per_epoch
+        rehearsal.measured.append(EstimatedWork("train", run.context.description, left, left * seconds))
+        return self._finish()
+
+    def _first_step(self) -> None:
+        """Take a step on the images of the first one."""
+        rows = self._rows()
+        self._take_step(self._fetch(rows), rows, self._step).item()
 
     def _rows(self) -> Indices:
         """Return which images take part in the next step."""

@@ -23,6 +23,16 @@ def say(sentence: str) -> None:
 
 
 @contextmanager
+def silence() -> Iterator[None]:
+    """Show neither lines nor bars until the block ends."""
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before
+
+
+@contextmanager
 def progress(description: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
     """Show a bar, and yield a function that advances it.
 

@@ -48,6 +48,8 @@ class Store:
         MimiaError: fsspec does not know the protocol of the URL, or lacks a package for it.
     """
 
+    _remedy = "choose another place with --store"
+
     def __init__(self, location: str | Path, cache: Path | None = None) -> None:
         address = str(location)
         self.location = masked_address(address)
@@ -101,6 +103,12 @@ class Store:
         name = _name(kind, settings)
         with self._clear_errors(self.root):
             return self.root / name if self._is_here(name, "") else None
+
+    def fetched(self, kind: str, settings: Mapping[str, Any]) -> Path | None:
+        """Return the directory of an artifact if the store has it, here or at its remote location."""
+        found, name = self.find(kind, settings), _name(kind, settings)
+        with self._clear_errors(self.root):
+            return self.root / name if found is None and self._fetch(name) else found
 
     def quarantine(self, name: str, why: str, consequence: str) -> None:
         """Put a damaged artifact aside, and say so.
@@ -183,8 +191,7 @@ class Store:
             error = as_disk_error(raised, work)
             if error is None or not concerns(error, self.root) or isinstance(error, FileNotFoundError):
                 raise
-            remedy = "choose another place with --store"
-            raise MimiaError(disk_sentence(error, f"the store {self.location}", remedy)) from raised
+            raise MimiaError(disk_sentence(error, f"the store {self.location}", self._remedy)) from raised
 
 
 @contextmanager

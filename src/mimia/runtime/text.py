@@ -1,5 +1,6 @@
 """Text that strangers or secrets have a part in: shortened, masked, and safe in a table."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,6 +29,21 @@ def shortened(text: str, longest: int = 80) -> str:
         return text
     half = (longest - 1) // 2
     return f"{text[: longest - 1 - half]}…{text[-half:]}"
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words, rounded up.
+
+    >>> duration(4.2), duration(59.9), duration(200), duration(9000)
+    ('5 seconds', '1 minute', '4 minutes', '2.5 hours')
+    """
+    whole = math.ceil(seconds)
+    minutes = math.ceil(seconds / 60)
+    if whole < 60:
+        return "1 second" if whole <= 1 else f"{whole} seconds"
+    if minutes < 120:
+        return "1 minute" if minutes == 1 else f"{minutes} minutes"
+    return f"{seconds / 3600:.1f} hours"
 
 
 def on_one_line(text: str) -> str:

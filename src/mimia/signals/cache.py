@@ -6,6 +6,7 @@ that writes a mapped file to a full disk is killed without a word.
 
 import io
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -83,6 +84,22 @@ def write_batches(
             advance(len(chosen))
             if is_to_stop():
                 raise Stopped
+
+
+def write_first_batch(
+    compute: Callable[[Pixels, Ids], Floats], images: ImageSet, rows: Indices, batch: int, work: Path
+) -> float:
+    """Compute the first batch, write its numbers for all images, and return the seconds that all of them take.
+
+    The arguments are those of `write_batches`.
+    """
+    chosen = rows[:batch]
+    compute(images.pixels[chosen], images.ids[chosen])  # prepares what the next time uses
+    started = time.perf_counter()
+    computed = compute(images.pixels[chosen], images.ids[chosen])
+    seconds = time.perf_counter() - started
+    np.save(work / _VALUES, np.resize(computed, (len(rows), computed.shape[1])).astype(_TYPE))
+    return seconds / len(chosen) * len(rows)
 
 
 def read_batches(artifact: Path) -> NDArray[np.float32]:

@@ -17,10 +17,11 @@ from mimia.models.checkpoints import native
 from mimia.models.vectors import check_variety
 from mimia.runtime.arrays import Floats, Ids, Indices, Pixels, fingerprint, fingerprint_of_ids
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.rehearsal import EstimatedWork, Rehearsal
 from mimia.runtime.store import Store
 from mimia.signals.arrays import Signals
 from mimia.signals.base import QueryConfig
-from mimia.signals.cache import read_batches, write_batches
+from mimia.signals.cache import read_batches, write_batches, write_first_batch
 from mimia.signals.queried import QueriedModel
 from mimia.signals.registry import SIGNALS
 
@@ -57,7 +58,7 @@ def extract_signals(
         models.append(identity["model"])
         for name in names:
             key = _artifact_key(name, queried, query) | identity | {"images": fingerprint_of_ids(images.ids[rows])}
-            build = partial(_build, name, queried, images, rows, query)
+            build = partial(_build, name, queried, images, rows, query, store)
             values[name].append(read_batches(store.make("signals", key, build)))
             if not isinstance(queried.source, Path):
                 check_variety(values[name][-1], f"The {queried.name}, a function to vectors, gives {name} that are")
@@ -73,7 +74,9 @@ def _artifact_key(name: str, queried: QueriedModel, query: QueryConfig) -> dict[
     return own | {**signal.weights(queried)}
 
 
-def _build(name: str, queried: QueriedModel, images: ImageSet, rows: Indices, query: QueryConfig, work: Path) -> None:
+def _build(
+    name: str, queried: QueriedModel, images: ImageSet, rows: Indices, query: QueryConfig, store: Store, work: Path
+) -> None:
     """Compute one signal of one model into the work directory of its artifact."""
     signal = SIGNALS[name]()
     batch = max(1, query.settings.batch_size // signal.forward_passes(query))
@@ -86,7 +89,12 @@ def _build(name: str, queried: QueriedModel, images: ImageSet, rows: Indices, qu
         _check_finite(values, name, queried)
         return values
 
-    write_batches(compute, images, rows, batch, f"{name}: {queried.name}", work)
+    what = f"{name}: {queried.name}"
+    if isinstance(store, Rehearsal):
+        seconds = write_first_batch(compute, images, rows, batch, work)
+        store.measured.append(EstimatedWork("query", what, len(rows), seconds))
+    else:
+        write_batches(compute, images, rows, batch, what, work)
 
 
 def _stack(of_models: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
