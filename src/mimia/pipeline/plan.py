@@ -88,7 +88,7 @@ def plan_run(context: AuditContext, split: Split) -> Plan:
     }
     settings = context.settings
     target = settings.target or settings.embeddings or "a model that is trained here"
-    return Plan(target, signals.models, images, tuple(rehearsal.measured), _memory())
+    return Plan(target, signals.models, images, tuple(rehearsal.work), _memory())
 
 
 def _facts(facts: Mapping[str, Fact]) -> Iterator[tuple[str, str]]:

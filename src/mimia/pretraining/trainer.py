@@ -162,7 +162,7 @@ class _Loop:
         for each in self._hooks.values():
             each.on_epoch(1)
         seconds += (time.perf_counter() - started) / run.steps_per_epoch
-        rehearsal.measured.append(EstimatedWork("train", run.context.description, left, left * seconds))
+        rehearsal.work.append(EstimatedWork("train", run.context.description, left, left * seconds))
         return self._finish()
 
     def _first_step(self) -> None:

@@ -43,7 +43,7 @@ class Rehearsal(Store):
     def __init__(self, kept: Store, place: Path) -> None:
         super().__init__(place)
         self._kept = kept
-        self.measured: list[EstimatedWork] = []
+        self.work: list[EstimatedWork] = []
 
     def make(self, kind: str, settings: Mapping[str, Any], build: Callable[[Path], None]) -> Path:
         """Return the artifact that the run's store has, or one that is built here."""

@@ -92,7 +92,7 @@ def _build(
     what = f"{name}: {queried.name}"
     if isinstance(store, Rehearsal):
         seconds = write_first_batch(compute, images, rows, batch, work)
-        store.measured.append(EstimatedWork("query", what, len(rows), seconds))
+        store.work.append(EstimatedWork("query", what, len(rows), seconds))
     else:
         write_batches(compute, images, rows, batch, what, work)
 
