@@ -17,7 +17,7 @@ from mimia.pipeline.check import NearDuplicates, check_validity, handle_near_dup
 from mimia.pipeline.collect import collect_signals
 from mimia.pipeline.context import AuditContext, prepare
 from mimia.pipeline.outcome import Outcome
-from mimia.pipeline.plan import Plan, plan_run
+from mimia.pipeline.run_plan import Plan, plan_run
 from mimia.pipeline.score import rank_candidates, score_images
 from mimia.report.inference import inference_report, inference_table
 from mimia.runtime.errors import MimiaError
