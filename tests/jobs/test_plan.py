@@ -17,6 +17,7 @@ from mimia.jobs.inputs import job_inputs
 from mimia.models.checkpoints import native
 from mimia.models.mae import of_decoder
 from mimia.pretraining.interface import pretrain
+from mimia.runtime.arrays import Pixels
 from mimia.runtime.errors import MimiaError
 from mimia.runtime.store import Store
 
@@ -135,6 +136,22 @@ def test_inference_has_a_plan(store: Path, digits: ImageSet) -> None:
     plan = prepare_inference(inputs, digits.pixels[90:110]).plan()
     assert "20 candidates" in str(plan)
     assert any(each.action == "train" for each in plan.work)
+
+
+def test_function_is_asked_about_each_first_batch_once(store: Path, digits: ImageSet) -> None:
+    asked: list[int] = []
+
+    def embed(pixels: Pixels) -> Pixels:
+        asked.append(len(pixels))
+        return pixels.reshape(len(pixels), -1).astype(np.float32)
+
+    sides = {"members": digits.pixels[:100], "nonmembers": digits.pixels[100:900]}
+    signals = {"draws": 2, "batch_size": 8}
+    job = prepared(store, embed, sides=sides, split={}, recipe={"preset": "mae-nano", "epochs": 2}, signals=signals)
+    queries = [each for each in job.plan().work if each.what.endswith(": target")]
+
+    assert queries
+    assert len(asked) <= 3 * len(queries)  # a batch takes one call or two, and some calls come before the first batches
 
 
 def test_command_stops_after_its_plan(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

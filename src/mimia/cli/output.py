@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from mimia.jobs.audit import PreparedAudit
-    from mimia.jobs.infer import PreparedInference
+    from mimia.jobs.prepared import PreparedJob
+    from mimia.jobs.results import AuditResult, InferenceResult
     from mimia.report.schema import Report
 
 
@@ -25,7 +25,9 @@ def print_table(rows: list[dict[str, str]]) -> None:
     Console().print(table)
 
 
-def run_and_print(job: "PreparedAudit | PreparedInference", directory: Path, *, plan_only: bool) -> None:
+def run_and_print(
+    job: "PreparedJob[AuditResult] | PreparedJob[InferenceResult]", directory: Path, *, plan_only: bool
+) -> None:
     """Show the plan of a job, and run it unless only the plan is asked for.
 
     Args:

@@ -8,37 +8,22 @@ from typing import Any
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_audit
 from mimia.data.sources.base import SourceLike
-from mimia.data.splits import Split
 from mimia.evaluation.evaluate import evaluate_together
 from mimia.jobs.inputs import JobInputs, job_inputs, sources_of
+from mimia.jobs.prepared import PreparedJob
 from mimia.jobs.results import AuditResult
-from mimia.pipeline.check import NearDuplicates, check_validity, handle_near_duplicates, refuse_too_few
+from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
 from mimia.pipeline.collect import collect_signals
-from mimia.pipeline.context import AuditContext, prepare
+from mimia.pipeline.context import prepare
 from mimia.pipeline.outcome import Outcome
-from mimia.pipeline.run_plan import Plan, plan_run
 from mimia.pipeline.score import score_images
 from mimia.report.audit import audit_report, audit_table
 from mimia.validity.verdict import deciding_attack
 
 
 @dataclass(frozen=True)
-class PreparedAudit:
-    """An audit whose target is open and whose images are read and split.
-
-    Attributes:
-        context: What it works with.
-        split: Roles of the images.
-        near_duplicates: Near-duplicates on the two sides.
-    """
-
-    context: AuditContext
-    split: Split
-    near_duplicates: NearDuplicates
-
-    def plan(self) -> Plan:
-        """Return what the audit is going to do, as its first batches show."""
-        return plan_run(self.context, self.split)
+class PreparedAudit(PreparedJob[AuditResult]):
+    """An audit that is ready to run."""
 
     def run(self) -> AuditResult:
         """Train, query, attack and judge; what the store has is not computed again."""

@@ -9,39 +9,28 @@ from typing import Any
 from mimia.config.settings import Settings
 from mimia.data.drawing import split_for_inference
 from mimia.data.sources.base import SourceLike
-from mimia.data.splits import Split
 from mimia.evaluation.evaluate import best_on_shadows, evaluate_candidates
 from mimia.jobs.inputs import JobInputs, job_inputs
+from mimia.jobs.prepared import PreparedJob
 from mimia.jobs.results import InferenceResult
-from mimia.pipeline.check import NearDuplicates, check_validity, handle_near_duplicates, refuse_too_few
+from mimia.pipeline.check import check_validity, handle_near_duplicates, refuse_too_few
 from mimia.pipeline.collect import collect_signals
-from mimia.pipeline.context import AuditContext, prepare
+from mimia.pipeline.context import prepare
 from mimia.pipeline.outcome import Outcome
-from mimia.pipeline.run_plan import Plan, plan_run
 from mimia.pipeline.score import rank_candidates, score_images
 from mimia.report.inference import inference_report, inference_table
 from mimia.runtime.errors import MimiaError
 
 
 @dataclass(frozen=True)
-class PreparedInference:
-    """An inference whose target is open and whose images are read and split.
+class PreparedInference(PreparedJob[InferenceResult]):
+    """An inference that is ready to run.
 
     Attributes:
-        context: What it works with.
-        split: Roles of the images.
-        near_duplicates: Near-duplicates on the two sides.
         named: The candidates as a user calls them.
     """
 
-    context: AuditContext
-    split: Split
-    near_duplicates: NearDuplicates
     named: str
-
-    def plan(self) -> Plan:
-        """Return what the inference is going to do, as its first batches show."""
-        return plan_run(self.context, self.split)
 
     def run(self) -> InferenceResult:
         """Train, query, attack and judge; what the store has is not computed again."""

@@ -1,7 +1,5 @@
 """What a training costs, measured on its first steps."""
 
-import time
-
 import numpy as np
 import torch
 
@@ -12,8 +10,7 @@ from mimia.pretraining.context import TrainingContext, TrainingRun
 from mimia.pretraining.pool import untrained
 from mimia.pretraining.steps import TrainingStep
 from mimia.runtime.compute import accelerator
-
-_TIMED = 2  # steps
+from mimia.runtime.timing import seconds_each
 
 
 def training_seconds(images: ImageSet, spec: ModelSpec, recipe: Recipe, context: TrainingContext) -> float:
@@ -30,8 +27,5 @@ def training_seconds(images: ImageSet, spec: ModelSpec, recipe: Recipe, context:
     run = TrainingRun(model, images, recipe.undefended, recipe.seed, context)
     take_step, rows = TrainingStep(run, ()), np.arange(run.batch_size)
     pixels = torch.from_numpy(images.pixels[rows]).to(device)
-    take_step(pixels, rows, 0).item()  # the first one prepares what the others use
-    started = time.perf_counter()
-    for step in range(1, _TIMED + 1):
-        take_step(pixels, rows, step).item()
-    return (time.perf_counter() - started) / _TIMED * run.last_step
+    take_step(pixels, rows, 0).item()  # prepares what the others use
+    return seconds_each(lambda: take_step(pixels, rows, 0).item()) * run.last_step

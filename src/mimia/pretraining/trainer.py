@@ -30,11 +30,11 @@ from mimia.runtime.progress import progress, say
 from mimia.runtime.rehearsal import EstimatedWork, Rehearsal
 from mimia.runtime.sealed import discard, is_intact, sealing
 from mimia.runtime.seeds import derived_seed
+from mimia.runtime.timing import seconds_each
 
 _ON_DEVICE = 4 * 2**30  # bytes of images that are kept on the device as a whole
 _SAVE_EVERY = 20.0  # seconds
 _WORK = "training"  # directory of a training that goes on
-_REHEARSED, _MOST_REHEARSED = 0.3, 20  # seconds, and steps at most
 STATE = "training.pt"
 """File of the state of a training that was left before its end."""
 
@@ -150,14 +150,10 @@ class _Loop:
 
     def rehearse(self, rehearsal: Rehearsal) -> Training:
         """Take the first steps and the end of an epoch alone, and record how long all that are left will take."""
-        run, left, taken = self._run, self._run.last_step - self._step, 0
+        run, left = self._run, self._run.last_step - self._step
         run.model.train()
         self._first_step()  # prepares what the others use
-        started = time.perf_counter()
-        while taken < _MOST_REHEARSED and (not taken or time.perf_counter() - started < _REHEARSED):
-            self._first_step()
-            taken += 1
-        seconds = (time.perf_counter() - started) / taken
+        seconds = seconds_each(self._first_step)
         started = time.perf_counter()
         for each in self._hooks.values():
             each.on_epoch(1)

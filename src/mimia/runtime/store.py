@@ -83,9 +83,8 @@ class Store:
         final, work = self.root / name, self.root / WORK / name
         with self._clear_errors(work):
             if not _is_whole(final):
-                work.parent.mkdir(parents=True, exist_ok=True)
-                self._mark_version()
-                with holding(work.with_name(f"{work.name}.lock"), f"{name} in the store {self.location}"):
+                with self._held(name):
+                    self._mark_version()
                     if not self._is_here(name, " and made again") and not self._fetch(name):
                         self._build(work, kind, settings, build)
                         if self._remote is not None:
@@ -107,8 +106,10 @@ class Store:
     def fetched(self, kind: str, settings: Mapping[str, Any]) -> Path | None:
         """Return the directory of an artifact if the store has it, here or at its remote location."""
         found, name = self.find(kind, settings), _name(kind, settings)
-        with self._clear_errors(self.root):
-            return self.root / name if found is None and self._fetch(name) else found
+        if found is not None or self._remote is None:
+            return found
+        with self._clear_errors(self.root), self._held(name):
+            return self.root / name if self._is_here(name, "") or self._fetch(name) else None
 
     def quarantine(self, name: str, why: str, consequence: str) -> None:
         """Put a damaged artifact aside, and say so.
@@ -127,6 +128,14 @@ class Store:
         except FileNotFoundError:  # another process has put it aside
             return
         say(f"{name} in the store {self.location} {why}: it is moved to {QUARANTINE}/{free.name}{consequence}.")
+
+    @contextmanager
+    def _held(self, name: str) -> Iterator[None]:
+        """Keep other processes from an artifact until the block ends."""
+        work = self.root / WORK / name
+        work.parent.mkdir(parents=True, exist_ok=True)
+        with holding(work.with_name(f"{work.name}.lock"), f"{name} in the store {self.location}"):
+            yield
 
     def _is_here(self, name: str, consequence: str) -> bool:
         """Return whether a whole artifact is in the local store; put a damaged one aside."""

@@ -8,6 +8,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from mimia.runtime.interruption import Stopped, saving_before_stop
 from mimia.runtime.progress import progress, say
 from mimia.runtime.sealed import discard
 from mimia.runtime.store import replacing
+from mimia.runtime.timing import seconds_each
 
 _VALUES = "values.npy"
 _DONE = "done"
@@ -87,17 +89,23 @@ def write_batches(
 
 
 def write_first_batch(
-    compute: Callable[[Pixels, Ids], Floats], images: ImageSet, rows: Indices, batch: int, work: Path
+    compute: Callable[[Pixels, Ids], Floats], images: ImageSet, rows: Indices, batch: int, work: Path, *, repeated: bool
 ) -> float:
     """Compute the first batch, write its numbers for all images, and return the seconds that all of them take.
 
-    The arguments are those of `write_batches`.
+    Args:
+        compute: As for `write_batches`, as are the images, rows, batch and work directory.
+        images: All images.
+        rows: Rows of the images to compute.
+        batch: Images in one batch.
+        work: Directory of the artifact.
+        repeated: Whether the batch may be computed again for the time, which the first time makes too long.
     """
     chosen = rows[:batch]
-    compute(images.pixels[chosen], images.ids[chosen])  # prepares what the next time uses
+    first = partial(compute, images.pixels[chosen], images.ids[chosen])
     started = time.perf_counter()
-    computed = compute(images.pixels[chosen], images.ids[chosen])
-    seconds = time.perf_counter() - started
+    computed = first()
+    seconds = seconds_each(first) if repeated else time.perf_counter() - started
     np.save(work / _VALUES, np.resize(computed, (len(rows), computed.shape[1])).astype(_TYPE))
     return seconds / len(chosen) * len(rows)
 

@@ -5,6 +5,7 @@ Members and non-members, target and shadows take this one path.
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,9 @@ def extract_signals(
         models.append(identity["model"])
         for name in names:
             key = _artifact_key(name, queried, query) | identity | {"images": fingerprint_of_ids(images.ids[rows])}
-            build = partial(_build, name, queried, images, rows, query, store)
+            build = partial(_SignalOfModel(name, queried, query).write, images, rows, store)
             values[name].append(read_batches(store.make("signals", key, build)))
-            if not isinstance(queried.source, Path):
+            if not isinstance(queried.source, Path) and not isinstance(store, Rehearsal):
                 check_variety(values[name][-1], f"The {queried.name}, a function to vectors, gives {name} that are")
         queried.release()
     query_id = fingerprint({name: SIGNALS[name]().cache_key(query) for name in names})
@@ -74,27 +75,35 @@ def _artifact_key(name: str, queried: QueriedModel, query: QueryConfig) -> dict[
     return own | {**signal.weights(queried)}
 
 
-def _build(
-    name: str, queried: QueriedModel, images: ImageSet, rows: Indices, query: QueryConfig, store: Store, work: Path
-) -> None:
-    """Compute one signal of one model into the work directory of its artifact."""
-    signal = SIGNALS[name]()
-    batch = max(1, query.settings.batch_size // signal.forward_passes(query))
+@dataclass(frozen=True)
+class _SignalOfModel:
+    """One signal of one model."""
 
-    def compute(pixels: Pixels, ids: Ids) -> Floats:
-        values = signal.compute(queried, pixels, ids, query)
-        expected = (len(ids), signal.length(query) or values.shape[-1])
+    name: str
+    queried: QueriedModel
+    query: QueryConfig
+
+    def compute(self, pixels: Pixels, ids: Ids) -> Floats:
+        signal = SIGNALS[self.name]()
+        values = signal.compute(self.queried, pixels, ids, self.query)
+        expected = (len(ids), signal.length(self.query) or values.shape[-1])
         if values.shape != expected:
-            raise ValueError(f"the signal {name} gave an array of the shape {values.shape} and declares {expected}")
-        _check_finite(values, name, queried)
+            raise ValueError(
+                f"the signal {self.name} gave an array of the shape {values.shape} and declares {expected}"
+            )
+        _check_finite(values, self.name, self.queried)
         return values
 
-    what = f"{name}: {queried.name}"
-    if isinstance(store, Rehearsal):
-        seconds = write_first_batch(compute, images, rows, batch, work)
-        store.work.append(EstimatedWork("query", what, len(rows), seconds))
-    else:
-        write_batches(compute, images, rows, batch, what, work)
+    def write(self, images: ImageSet, rows: Indices, store: Store, work: Path) -> None:
+        """Compute it into the work directory of its artifact; in a rehearsal, the first batch alone."""
+        batch = max(1, self.query.settings.batch_size // SIGNALS[self.name]().forward_passes(self.query))
+        what = f"{self.name}: {self.queried.name}"
+        if isinstance(store, Rehearsal):
+            repeated = isinstance(self.queried.source, Path)  # a function may cost money each time
+            seconds = write_first_batch(self.compute, images, rows, batch, work, repeated=repeated)
+            store.work.append(EstimatedWork("query", what, len(rows), seconds))
+        else:
+            write_batches(self.compute, images, rows, batch, what, work)
 
 
 def _stack(of_models: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
