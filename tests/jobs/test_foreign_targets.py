@@ -144,7 +144,8 @@ def test_epochs_that_no_file_states_are_found_by_the_errors_on_unseen_images(
     chosen = result.report.run.settings["shadows"]
     assert chosen["size"] == "target"
     assert 50 <= chosen["epochs"] <= 200
-    assert any(f"shadows are trained for {chosen['epochs']}" in each for each in result.report.run.assumed)
+    assert any(f"shadows are trained for {chosen['epochs']}" in each for each in result.report.run.notes)
+    assert any("continued from a public checkpoint, pass that" in each for each in result.report.run.notes)
     again = audit(settings=result.save(tmp_path / "run").parent / "settings.toml")
     assert [each.id for each in again.report.run.models] == [each.id for each in result.report.run.models]
     assert again.scores == result.scores
@@ -155,7 +156,7 @@ def test_shadows_of_a_target_that_takes_too_long_are_smaller_and_the_report_says
 ) -> None:
     result = audit(settings=settings_of(folder, shadows={"minutes": 1e-4, "epochs": 5}, **unstated))
     assert result.report.run.settings["shadows"]["size"] == "nano"
-    assert any("shadows of the target's size would train for about" in each for each in result.report.run.assumed)
+    assert any("shadows of the target's size would train for about" in each for each in result.report.run.notes)
 
 
 def test_simmim_is_audited_with_shadows_of_its_own_kind(tmp_path: Path, folder: Path) -> None:

@@ -181,6 +181,7 @@ def test_encoder_alone_gets_the_same_decoder_as_its_references(run: Run, continu
     stated = {"mean": spec.mean, "std": spec.std, "heads": 4, "mask_ratio": 0.5, "target_space": "normalised"}
     result = run(path, checkpoint=stated, decoder={"epochs": 30})
     assert [each.name for each in result.report.run.models] == ["target", "reference 1"]
+    assert not any("--references" in each for each in result.report.run.notes)
     assert auc_of(result, "calibrated") > 0.6
 
 

@@ -106,6 +106,7 @@ def run(settings: Settings, digits: ImageSet) -> Run:
         settings=settings.model_dump(mode="json"),
         settings_toml=to_toml(settings),
         assumed=("pixel statistics are ImageNet's", "the heads are those of a released size"),
+        notes=("the weights of <b>net</b> are used", "shadows are trained for 40 epochs"),
         models=(
             Model(name="target", id=64 * "0", privacy=PRIVACY),
             *(

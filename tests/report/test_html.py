@@ -168,6 +168,7 @@ def test_page_tells_the_verdict_the_settings_the_versions_and_what_was_left_out(
         *(f"{key} {value}" for key, value in run.hardware.items()),
         *(f"{entry.name}: {entry.reason}" for entry in run.left_out),
         *run.assumed,
+        *(note[1:] for note in run.notes),
         *(f"{count:,} {where}" for where, count in run.duplicates.items()),
         *(f"{count:,}" for count in run.counts.values()),
         *(model.id[:16] for model in run.models),

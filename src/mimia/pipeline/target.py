@@ -37,6 +37,10 @@ from mimia.signals.arrays import AccessLevel
 from mimia.signals.distances import check_distance
 from mimia.signals.reconstruction_check import check_reconstruction
 
+_REFERENCES = (
+    "if the target was continued from a public checkpoint, pass that one with --references: it shows far more than "
+    "shadows do, and nothing has to be trained"
+)
 _CHECKED = 128  # holdout images that a checkpoint has to reconstruct better than the mean colour does
 
 
@@ -159,7 +163,8 @@ class CheckpointTarget(Target):
         loaded = self.loaded
         checkpoint = to_native(loaded, store)
         spec = loaded.model.spec
-        if self.decoder == "own" and native.load_training(checkpoint) is None:
+        recorded = native.load_training(checkpoint) is not None
+        if self.decoder == "own" and not recorded:
             ordinary = images.take(split.evaluated.holdout.rows[:_CHECKED])
             check_reconstruction(native.load(checkpoint), ordinary, settings.compute)
         recipe = self.recipe
@@ -167,8 +172,9 @@ class CheckpointTarget(Target):
             recipe = recipe.model_copy(update={"patch_normalised": spec.target_space == "patch-normalised"})
         ready = _ready(checkpoint, recipe, spec, loaded.id)
         stated = {*settings.recipe.model_fields_set, *(loaded.parsed.recipe if loaded.parsed is not None else ())}
-        known = loaded.own is not None or not stated.isdisjoint({"epochs", "preset"})
-        return replace(ready, epochs_stated=known, facts=loaded.facts, assumed=loaded.assumed, notes=loaded.notes)
+        known = recorded or not stated.isdisjoint({"epochs", "preset"})
+        notes = loaded.notes if recorded or settings.references else (*loaded.notes, _REFERENCES)
+        return replace(ready, epochs_stated=known, facts=loaded.facts, assumed=loaded.assumed, notes=notes)
 
 
 _PROBES = 8  # images that a function is asked about first, twice

@@ -68,6 +68,7 @@ class Run(ReportPart):
         settings_toml: The same as a file that ``--config`` takes.
         models: Target and shadows.
         assumed: What the target's checkpoint does not say and was assumed.
+        notes: What else a reader has to know of how the target was read and what it is compared with.
         image_shape: Channels, height and width.
         counts: Number of images in each role.
         duplicates: Number of exact duplicates that were removed, by the side on which they were.
@@ -90,6 +91,7 @@ class Run(ReportPart):
     settings_toml: str
     models: tuple[Model, ...]
     assumed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     image_shape: tuple[int, int, int]
     counts: dict[str, int]
     duplicates: dict[str, int]

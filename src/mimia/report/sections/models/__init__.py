@@ -31,4 +31,4 @@ class Model(ReportPart):
 
 
 class ModelsSection(Section):
-    """A table of the target and the shadows, and what was assumed about the target."""
+    """A table of the target and the shadows, what was assumed about the target, and notes on both."""
