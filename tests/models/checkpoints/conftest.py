@@ -217,3 +217,18 @@ def all_simmim_states() -> dict[str, State]:
 def simmim_states(all_simmim_states: dict[str, State]) -> dict[str, State]:
     """The same weights, in dictionaries that a test may change."""
     return {kind: dict(state) for kind, state in all_simmim_states.items()}
+
+
+@pytest.fixture(scope="session")
+def states(mae_state: Callable[..., State], all_simmim_states: dict[str, State]) -> dict[str, State]:
+    """Weights under the names of each layout of single files."""
+    from tests.models.checkpoints.test_mmpretrain import _MAE, mm_simmim, renamed
+
+    return {
+        "MAE": mae_state(),
+        "MAE encoder": mae_state(decoder_width=0),
+        "SimMIM": all_simmim_states["vit"],
+        "SimMIM Swin": all_simmim_states["swin"],
+        "mmpretrain MAE": renamed(mae_state(), _MAE),
+        "mmpretrain SimMIM": mm_simmim(all_simmim_states["swin"]),
+    }

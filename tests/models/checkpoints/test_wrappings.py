@@ -16,7 +16,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
-from tests.models.checkpoints.test_mmpretrain import _MAE, mm_simmim, renamed
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from typer.testing import CliRunner
@@ -38,19 +37,6 @@ GIVEN = {
     "SimMIM Swin": CheckpointSettings(image_size=16, cell_size=8),
     "mmpretrain SimMIM": CheckpointSettings(image_size=16, cell_size=8),
 }
-
-
-@pytest.fixture(scope="module")
-def states(mae_state: Callable[..., State], all_simmim_states: dict[str, State]) -> dict[str, State]:
-    """Weights under the names of each layout of single files."""
-    return {
-        "MAE": mae_state(),
-        "MAE encoder": mae_state(decoder_width=0),
-        "SimMIM": all_simmim_states["vit"],
-        "SimMIM Swin": all_simmim_states["swin"],
-        "mmpretrain MAE": renamed(mae_state(), _MAE),
-        "mmpretrain SimMIM": mm_simmim(all_simmim_states["swin"]),
-    }
 
 
 def loaded(path: Path, kind: str, weights: str | None = None) -> Any:
