@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from mimia.models.mae import of_decoder
 from mimia.pretraining.interface import pretrain
 from mimia.runtime.arrays import Pixels
 from mimia.runtime.errors import MimiaError
+from mimia.runtime.rehearsal import EstimatedWork
 from mimia.runtime.store import Store
 
 pytestmark = pytest.mark.usefixtures("quick_network")
@@ -66,6 +68,15 @@ def test_time_is_about_that_of_the_run(store: Path) -> None:
     started = time.monotonic()
     job.run()
     assert 1 / 3 < planned / (time.monotonic() - started) < 3
+
+
+def test_long_plan_names_what_fewer_masks_would_take(store: Path) -> None:
+    plan = prepared(store, signals={"draws": 16}).plan()
+    assert "signals.draws" not in str(plan)
+    work = (EstimatedWork("train", "shadow 1 of 2", 40, 600.0), EstimatedWork("query", "reconstruction", 9, 6000.0))
+    long = str(replace(plan, work=work))
+    assert "in all     about 110 minutes" in long
+    assert "faster     about 35 minutes with --set signals.draws=4" in long
 
 
 def test_what_the_store_has_is_not_planned_again(store: Path) -> None:
