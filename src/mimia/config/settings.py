@@ -98,18 +98,22 @@ class ShadowSettings(Table):
         description="epochs of their training; default: the target's, and where nobody knows these, as many after "
         "which they answer about unseen images as it does",
     )
+    base_learning_rate: PositiveFloat | None = Field(
+        None, description="learning rate of their training for a batch of 256; default: as for epochs"
+    )
     minutes: PositiveFloat = Field(
         30,
         description="longest time to train them; where shadows of the size of a given target would take longer, "
         "smaller ones are trained",
     )
     augmentation: Augmentation | None = Field(
-        None, description="'none', 'flip' or 'crop' in their training; default: the target's"
+        None, description="'none', 'flip' or 'crop' in their training; default: as for epochs"
     )
 
     def imitating(self, recipe: Recipe) -> Recipe:
         """Return the recipe of the shadow models: the target's, with what is set here changed."""
-        changes = self.model_dump(include={"size", "mask_ratio", "epochs", "augmentation"}, exclude_none=True)
+        keys = {"size", "mask_ratio", "epochs", "base_learning_rate", "augmentation"}
+        changes = self.model_dump(include=keys, exclude_none=True)
         if self.size == "target":
             del changes["size"]
         if "epochs" in changes:

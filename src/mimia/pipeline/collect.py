@@ -15,8 +15,9 @@ from mimia.models.base import ModelSpec
 from mimia.models.embedders import Embedder
 from mimia.models.registry import with_decoder
 from mimia.pipeline.context import AuditContext
+from mimia.pipeline.recipe_search import matching_recipe
 from mimia.pipeline.references import ready_references
-from mimia.pipeline.shadow_training import ShadowTraining, fitting_size, matching_epochs
+from mimia.pipeline.shadow_training import ShadowTraining, fitting_size
 from mimia.pipeline.target import ReadyTarget, identifying
 from mimia.pretraining.context import TrainingContext
 from mimia.pretraining.decoders import with_decoders, with_latent_decoders
@@ -232,8 +233,9 @@ def _training(
     first, second = (images.take(pool.rows[chosen]) for chosen in (pool.membership[0], ~pool.membership[0]))
     if training.context.architecture is not None and training.context.start is None and settings.shadows.size is None:
         training = fitting_size(training, first, spec, settings.shadows, len(pool.membership))
-    if context.target.decoder == "own" and not target.epochs_stated and settings.shadows.epochs is None:
-        training = matching_epochs(training, first, second, spec, target.source)
+    unstated = target.unstated - settings.shadows.model_fields_set
+    if context.target.decoder == "own" and "epochs" in unstated:
+        training = matching_recipe(training, unstated, first, second, spec, target.source)
     return training
 
 

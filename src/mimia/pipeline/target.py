@@ -41,6 +41,7 @@ _REFERENCES = (
     "if the target was continued from a public checkpoint, pass that one with --references: it shows far more than "
     "shadows do, and nothing has to be trained"
 )
+_OF_TRAINING = frozenset({"epochs", "base_learning_rate", "augmentation"})
 _CHECKED = 128  # holdout images that a checkpoint has to reconstruct better than the mean colour does
 
 
@@ -56,7 +57,7 @@ class ReadyTarget:
         training_size: Number of its training images, where that is known.
         architecture: Its sizes; None for a function.
         tokenizer: Tokenizer of a BEiT.
-        epochs_stated: Whether the epochs of the recipe are the target's, and not those of a preset.
+        unstated: Keys of the recipe that decide its training and that are those of a preset, as nobody stated them.
         facts: What is known of other people's checkpoint, by name, and where from.
         assumed: What such a checkpoint does not say and was assumed, one sentence each.
         notes: What else a reader has to know of its loading, one sentence each.
@@ -69,7 +70,7 @@ class ReadyTarget:
     training_size: int | None = None
     architecture: Architecture | None = None
     tokenizer: Tokenizer | None = None
-    epochs_stated: bool = True
+    unstated: frozenset[str] = frozenset()
     facts: Mapping[str, Fact] = field(default_factory=dict)
     assumed: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -172,9 +173,9 @@ class CheckpointTarget(Target):
             recipe = recipe.model_copy(update={"patch_normalised": spec.target_space == "patch-normalised"})
         ready = _ready(checkpoint, recipe, spec, loaded.id)
         stated = {*settings.recipe.model_fields_set, *(loaded.parsed.recipe if loaded.parsed is not None else ())}
-        known = recorded or not stated.isdisjoint({"epochs", "preset"})
+        unstated = frozenset() if recorded or "preset" in stated else _OF_TRAINING - stated
         notes = loaded.notes if recorded or settings.references else (*loaded.notes, _REFERENCES)
-        return replace(ready, epochs_stated=known, facts=loaded.facts, assumed=loaded.assumed, notes=notes)
+        return replace(ready, unstated=unstated, facts=loaded.facts, assumed=loaded.assumed, notes=notes)
 
 
 _PROBES = 8  # images that a function is asked about first, twice
